@@ -1,0 +1,113 @@
+"""Every error that harborcal raises on purpose.
+
+HarborcalError
+├── ConfigurationError (ValueError)      an argument is out of range, or contradicts another
+├── LifecycleError (RuntimeError)        started twice, used after stop, re-entered where it cannot be
+├── NoActiveSlotError (LookupError)      the agent holds no slot
+├── SlotMismatchError                    the agent holds another slot than the one named
+├── TransportError                       no usable answer: may be tried again
+│   ├── TransportTimeoutError            the total deadline passed
+│   ├── CalendarUnavailableError         408, 425, 429 or 5xx; carries retry_after
+│   └── MalformedAnswerError             an answer, but not this contract's
+├── CalendarRefusedError                 any other 4xx: carries status and detail; not retried
+│   └── UpdateRefusedError               an update refused for good; the slot is settled
+└── HostError                            a ready-made host could not wake the agent
+
+Foreign exceptions are translated in one place each, always ``from`` the original.
+"""
+
+
+class HarborcalError(Exception):
+    """Be the root of the tree: catch this to catch all of harborcal's own errors."""
+
+
+class ConfigurationError(HarborcalError, ValueError):
+    """An argument is out of range, of the wrong type, or contradicts another."""
+
+
+class LifecycleError(HarborcalError, RuntimeError):
+    """Something was started twice, used after its stop, or re-entered where it cannot be."""
+
+
+class NoActiveSlotError(HarborcalError, LookupError):
+    """The agent holds no slot, or the slot that was meant is already settled."""
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(agent_id)
+        self.agent_id = agent_id
+
+    def __str__(self) -> str:
+        return f"calendar: no active slot for agent {self.agent_id}"
+
+
+class SlotMismatchError(HarborcalError):
+    """The agent holds another slot than the one that the caller named."""
+
+    def __init__(self, agent_id: str, named: str, held: str) -> None:
+        super().__init__(agent_id, named, held)
+        self.agent_id = agent_id
+        self.named = named
+        self.held = held
+
+    def __str__(self) -> str:
+        return f"calendar: agent {self.agent_id} holds slot {self.held}, not {self.named}"
+
+
+class TransportError(HarborcalError):
+    """The calendar gave no usable answer; the same request may be tried again.
+
+    For an update the outcome is unknown: the calendar may have applied it before the answer was lost.
+    """
+
+
+class TransportTimeoutError(TransportError):
+    """The total deadline of one exchange passed before its answer was whole."""
+
+
+class CalendarUnavailableError(TransportError):
+    """The calendar said that it cannot answer now: 408, 425, 429 or a 5xx.
+
+    Attributes:
+        status: The HTTP status, or 0 where the transport has none.
+        retry_after: Seconds the calendar asked to be left alone, or None.
+    """
+
+    def __init__(self, message: str, status: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message, status, retry_after)
+        self.status = status
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MalformedAnswerError(TransportError):
+    """An answer came, but it is not one of this contract's."""
+
+
+class CalendarRefusedError(HarborcalError):
+    """The calendar understood and said no; trying the same again will not help.
+
+    Attributes:
+        status: The HTTP status (the contract's 4xx codes), also from transports without HTTP.
+        detail: The calendar's own words, cleaned and capped.
+        repeated: Whether an earlier try of this very request may have reached the calendar, so that
+            the refusal may only mean that the first try was applied.
+    """
+
+    def __init__(self, status: int, detail: str = "", repeated: bool = False) -> None:
+        super().__init__(status, detail, repeated)
+        self.status = status
+        self.detail = detail
+        self.repeated = repeated
+
+    def __str__(self) -> str:
+        return f"calendar refused ({self.status}): {self.detail or 'no detail given'}"
+
+
+class UpdateRefusedError(CalendarRefusedError):
+    """The calendar refused an update for good; the slot is settled locally and the agent is free."""
+
+
+class HostError(HarborcalError):
+    """A ready-made host could not wake the agent."""

@@ -1,0 +1,571 @@
+"""The values that harborcal passes around: frozen, keyword-only, without behaviour beyond their own fields.
+
+Instants are aware UTC datetimes and end in ``_at``; durations are float seconds unless the contract counts
+minutes. Values that users serialise have ``to_dict`` and ``to_json`` (dataclasses-json); each instant, enum
+and mapping in them states its own codec, because the library's defaults lose time zones and accept ``"7"`` for 7.
+"""
+
+import dataclasses
+import datetime as dt
+import enum
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from dataclasses_json import DataClassJsonMixin, config
+
+from harborcal.errors import ConfigurationError, MalformedAnswerError
+
+DAY = 86_400.0
+MAX_REAL_ID = 2**63 - 1
+
+
+class SlotStatus(enum.StrEnum):
+    """Where a slot stands, in the contract's words."""
+
+    NOT_STARTED = "not_started"
+    DEFERRED = "deferred"
+    ONGOING = "ongoing"
+    PAUSED = "paused"
+    SKIPPED = "skipped"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing may follow this status (contract, rule 4)."""
+        return self in _TERMINAL
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a slot in this status waits for its agent to be woken (contract, rule 1)."""
+        return self in _PENDING
+
+
+_TERMINAL = frozenset({SlotStatus.SKIPPED, SlotStatus.FINISHED, SlotStatus.ABORTED})
+_PENDING = frozenset({SlotStatus.NOT_STARTED, SlotStatus.DEFERRED})
+
+
+class SlotType(enum.StrEnum):
+    """What kind of time a slot is."""
+
+    WORK = "work"
+    ON_CALL = "on_call"
+    ENTERTAINMENT = "entertainment"
+    SYSTEM = "system"
+
+
+class EventType(enum.StrEnum):
+    """What a slot's ``event_data`` describes."""
+
+    JOB = "job"
+    ENTERTAINMENT = "entertainment"
+    SYSTEM_EVENT = "system_event"
+
+
+class AgentStatus(enum.StrEnum):
+    """What the calendar, or the host, says of an agent."""
+
+    IDLE = "idle"
+    ON_CALL = "on_call"
+    BUSY = "busy"
+    EXHAUSTED = "exhausted"
+    OFFLINE = "offline"
+
+
+class SlotKind(enum.StrEnum):
+    """Which of the two name spaces an id belongs to."""
+
+    REAL = "real"
+    VIRTUAL = "virtual"
+
+
+class ActiveState(enum.StrEnum):
+    """What an active slot is doing: being handed over, being worked on, or resting."""
+
+    WAKING = "waking"
+    ONGOING = "ongoing"
+    PAUSED = "paused"
+
+
+class VerdictReason(enum.StrEnum):
+    """Why a slot was or was not dispatched; of several that hold, the first in this order is told."""
+
+    UNREADABLE = "unreadable"
+    SETTLED = "settled"
+    TAKEN = "taken"
+    NOT_DUE = "not_due"
+    BACKING_OFF = "backing_off"
+    AGENT_STATE = "agent_state"
+    BUSY = "busy"
+    OUTRANKED = "outranked"
+    DISPATCHED = "dispatched"
+    TAKEN_UP = "taken_up"
+
+
+class Lifecycle(enum.StrEnum):
+    """Where a scheduler is between its construction and its end."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FORKED = "forked"
+
+
+# --- codecs -------------------------------------------------------------------------------------------------------
+
+
+def format_instant(instant: dt.datetime) -> str:
+    """Write an aware instant as RFC 3339 in UTC, with a ``Z``."""
+    return instant.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def parse_instant(text: object) -> dt.datetime:
+    """Read an RFC 3339 instant.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: The text is no instant, or names no time zone.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"an instant is a string, not {type(text).__name__}")
+    instant = dt.datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"instant {text!r} names no time zone")
+    return instant.astimezone(dt.UTC)
+
+
+def _optional(codec: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else codec(value)
+
+
+def _codec(encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> dict[str, Any]:
+    return dict(config(encoder=_optional(encode), decoder=_optional(decode)))
+
+
+def _encode_items(values: Any) -> list[Any]:
+    return [value.to_dict() for value in values]
+
+
+def _encode_map(encode: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    return lambda values: {key: encode(value) for key, value in values.items()}
+
+
+def thaw(value: Any) -> Any:
+    """Copy frozen JSON (see `freeze`) into plain dicts and lists."""
+    if isinstance(value, Mapping):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [thaw(item) for item in value]
+    return value
+
+
+def freeze(value: Any) -> Any:
+    """Copy decoded JSON so that no receiver can change it: mappings read-only, lists as tuples."""
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, tuple | list):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
+_INSTANT = _codec(format_instant, parse_instant)
+_DATE = _codec(dt.date.isoformat, dt.date.fromisoformat)
+_TIME = _codec(dt.time.isoformat, dt.time.fromisoformat)
+_JSON = _codec(thaw, freeze)
+
+
+def _enum(members: type[enum.StrEnum]) -> dict[str, Any]:
+    return _codec(str, members)
+
+
+def _items(value: Callable[[Any], Any]) -> dict[str, Any]:
+    return _codec(_encode_items, lambda values: tuple(value(item) for item in values))
+
+
+# --- slots --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=True)
+class SlotKey(DataClassJsonMixin):
+    """Name one slot: real 7 and virtual ``"7"`` are different slots.
+
+    Make one with `real` or `virtual`. ``str(key)`` is the bare id, as it stands in a wake's ``source``.
+    """
+
+    kind: SlotKind = dataclasses.field(metadata=_enum(SlotKind))
+    id: int | str
+
+    @classmethod
+    def real(cls, slot_id: int) -> "SlotKey":
+        """Name a stored slot.
+
+        Raises:
+            ConfigurationError: The id is no integer in 0..2^63-1.
+        """
+        if type(slot_id) is not int or not 0 <= slot_id <= MAX_REAL_ID:
+            raise ConfigurationError(f"a real slot id is an integer in 0..2^63-1, not {slot_id!r}")
+        return cls(SlotKind.REAL, slot_id)
+
+    @classmethod
+    def virtual(cls, slot_id: str) -> "SlotKey":
+        """Name a slot that a plan yields for a date, ``plan-{plan_id}-{YYYY-MM-DD}``.
+
+        Raises:
+            ConfigurationError: The id is no string, or empty.
+        """
+        if type(slot_id) is not str or not slot_id:
+            raise ConfigurationError(f"a virtual slot id is a string, not {slot_id!r}")
+        return cls(SlotKind.VIRTUAL, slot_id)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Slot(DataClassJsonMixin):
+    """A stretch of an agent's calendar, as a heartbeat lists it. Fields are the contract's."""
+
+    id: int | None = None
+    virtual_id: str | None = None
+    status: SlotStatus = dataclasses.field(default=SlotStatus.NOT_STARTED, metadata=_enum(SlotStatus))
+    priority: int = 0
+    date: dt.date | None = dataclasses.field(default=None, metadata=_DATE)
+    scheduled_at: dt.time | None = dataclasses.field(default=None, metadata=_TIME)
+    """UTC time of day."""
+    estimated_duration: int | None = None
+    """Minutes."""
+    slot_type: SlotType | None = dataclasses.field(default=None, metadata=_enum(SlotType))
+    event_type: EventType | None = dataclasses.field(default=None, metadata=_enum(EventType))
+    event_data: Mapping[str, Any] | None = dataclasses.field(default=None, metadata=_JSON)
+    started_at: dt.time | None = dataclasses.field(default=None, metadata=_TIME)
+    """UTC time of day, None until started."""
+    attended: bool = False
+    actual_duration: int | None = None
+    """Minutes."""
+    plan_id: int | None = None
+    is_admin_locked: bool = False
+    special_slot_id: int | None = None
+    user_id: int | None = None
+    created_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    updated_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+
+    @property
+    def key(self) -> SlotKey:
+        """The key that updates go to; where both ids are set, the real one counts.
+
+        Raises:
+            MalformedAnswerError: The slot has neither id.
+        """
+        if self.id is not None:
+            return SlotKey(SlotKind.REAL, self.id)
+        if self.virtual_id is not None:
+            return SlotKey(SlotKind.VIRTUAL, self.virtual_id)
+        raise MalformedAnswerError("calendar: slot has neither real id nor virtual id")
+
+    @property
+    def keys(self) -> tuple[SlotKey, ...]:
+        """All keys that mean this slot: a stored slot of a plan is also that plan's virtual slot of its date.
+
+        Raises:
+            MalformedAnswerError: The slot has neither id.
+        """
+        keys = [self.key]
+        if self.id is not None and self.virtual_id is not None:
+            keys.append(SlotKey(SlotKind.VIRTUAL, self.virtual_id))
+        if self.id is not None and self.plan_id is not None and self.date is not None:
+            alias = SlotKey(SlotKind.VIRTUAL, f"plan-{self.plan_id}-{self.date.isoformat()}")
+            if alias not in keys:
+                keys.append(alias)
+        return tuple(keys)
+
+    @property
+    def ident(self) -> str:
+        """The id in a wake's ``source``: the real id in decimal, else the virtual id."""
+        return str(self.key)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UnreadableSlot:
+    """A slot of an answer that could not be read, and why; its neighbours are served all the same."""
+
+    ident: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Heartbeat:
+    """The calendar's answer to one agent's heartbeat.
+
+    ``agent_status`` is None where the calendar sent none, or one that this version does not know.
+    """
+
+    slots: tuple[Slot, ...] = ()
+    agent_status: AgentStatus | None = None
+    message: str = ""
+    unreadable: tuple[UnreadableSlot, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SlotUpdate:
+    """What harborcal tells the calendar of a slot (contract: ``agent-update``).
+
+    ``started_at`` goes with the first ``ongoing`` only, ``actual_duration`` (whole minutes, at least 1) with
+    ``finished`` only. What is None is left out of the request, never sent as null.
+    """
+
+    status: SlotStatus
+    started_at: dt.time | None = None
+    actual_duration: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateReceipt:
+    """The fate of an update: the slot's key from now on, and whether the calendar has the update yet.
+
+    A virtual slot becomes real with its first update, so ``slot`` may differ from the key that was sent.
+    ``delivered=False`` comes from transports that accept updates durably and deliver them later.
+    """
+
+    slot: SlotKey
+    delivered: bool = True
+
+
+# --- agents and the program around them -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Agent(DataClassJsonMixin):
+    """Someone who can be woken, as the program's lister names it.
+
+    ``model`` is for the program's own use. An agent whose ``state`` is ``offline`` or ``exhausted`` is heartbeaten
+    but not woken.
+    """
+
+    id: str
+    model: str = ""
+    state: AgentStatus = dataclasses.field(default=AgentStatus.IDLE, metadata=_enum(AgentStatus))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PluginInfo(DataClassJsonMixin):
+    """Who drives the agents: the program's name and version, and the agents' runtime."""
+
+    name: str = "harborcal"
+    version: str = ""
+    backend: str = ""
+
+
+_LIMITED = {
+    "heartbeat_interval": DAY,
+    "heartbeat_timeout": DAY,
+    "wake_timeout": DAY,
+    "wake_wait": DAY,
+    "lister_timeout": DAY,
+    "gone_after": DAY,
+}
+_COUNTS = {"history_size": 1_000_000, "max_heartbeats": 1_024, "max_wakes": 1_024, "max_abandoned": 4_096}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerConfig(DataClassJsonMixin):
+    """Settings of a scheduler. Zero or less means the default; NaN, infinite or over a day is refused.
+
+    Attributes:
+        heartbeat_interval: Seconds between an agent's heartbeats. From 120 s on the calendar calls agents
+            offline in between (contract, rule 5); the scheduler then warns.
+        heartbeat_timeout: Seconds after which a heartbeat that has not returned counts as failed and its
+            thread is abandoned. Transports have deadlines of their own; this is for those that break theirs.
+        history_size: How many settled slots the history keeps.
+        max_heartbeats: How many heartbeats may be under way at once.
+        max_wakes: How many wakes may be under way at once.
+        max_abandoned: How many threads may be abandoned in callouts that never return before no more are
+            replaced.
+        wake_timeout: Seconds after which ``wake_agent`` counts as failed and its thread is abandoned.
+        wake_wait: Seconds that ``tick()`` waits for the wakes it caused.
+        lister_timeout: Seconds that ``tick()`` waits for the lister before it goes by the last list.
+        gone_after: Seconds after which an agent that is no longer listed is forgotten and its slot released.
+        seed: Fixes jitter and wake ids, so that a rehearsal can be replayed. None, the default, draws them from
+            the system's entropy.
+
+    Raises:
+        ConfigurationError: A value is of the wrong type or out of range.
+    """
+
+    heartbeat_interval: float = 30.0
+    heartbeat_timeout: float = 60.0
+    history_size: int = 32
+    max_heartbeats: int = 32
+    max_wakes: int = 32
+    max_abandoned: int = 64
+    wake_timeout: float = 300.0
+    wake_wait: float = 10.0
+    lister_timeout: float = 10.0
+    gone_after: float = 120.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, limit in _LIMITED.items():
+            seconds = check_seconds(name, getattr(self, name), limit)
+            object.__setattr__(self, name, seconds if seconds > 0 else defaults[name])
+        for name, most in _COUNTS.items():
+            count = getattr(self, name)
+            if type(count) is not int or count > most:
+                raise ConfigurationError(f"{name} is a whole number up to {most}, not {count!r}")
+            if count <= 0:
+                object.__setattr__(self, name, defaults[name])
+        if self.seed is not None and type(self.seed) is not int:
+            raise ConfigurationError(f"seed is a whole number or None, not {self.seed!r}")
+
+
+def check_seconds(name: str, value: object, limit: float = DAY) -> float:
+    """Return a duration as float seconds.
+
+    Raises:
+        ConfigurationError: It is no number, not finite, or over the limit.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError as error:
+        raise ConfigurationError(f"{name} is far too large") from error
+    if not math.isfinite(seconds) or seconds > limit:
+        raise ConfigurationError(f"{name} is finite and at most {limit:g} seconds, not {value!r}")
+    return seconds
+
+
+# --- what the scheduler tells ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ActiveSlot(DataClassJsonMixin):
+    """A slot between its claim and its settlement.
+
+    ``started_at`` is the instant of the claim, moved along when the wall clock was set meanwhile; ``heard_at`` is
+    when the agent last called, None before its first call; ``unsent`` names an update that is still owed to the
+    calendar.
+    """
+
+    agent_id: str
+    ident: str
+    """Fixed at the claim, also when a virtual slot has become real since (see ``key``)."""
+    key: SlotKey
+    state: ActiveState = dataclasses.field(metadata=_enum(ActiveState))
+    attempt: int
+    wake_id: str
+    started_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
+    last_heartbeat_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    heard_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    paused_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    pause_reason: str = ""
+    unsent: SlotStatus | None = dataclasses.field(default=None, metadata=_enum(SlotStatus))
+    taken_up: bool = False
+    slot: Slot
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryEntry(DataClassJsonMixin):
+    """A settled slot. Repeated failures of one slot's wake count up in one entry."""
+
+    ident: str
+    agent_id: str
+    status: SlotStatus = dataclasses.field(metadata=_enum(SlotStatus))
+    resolved_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
+    reason: str = ""
+    summary: str = ""
+    key: SlotKey
+    attempt: int = 1
+    started_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    actual_duration: int | None = None
+    """Minutes, as told to the calendar with ``finished``."""
+    count: int = 1
+    late: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Problem(DataClassJsonMixin):
+    """A fault that stands, or that repeats: its latest words and how often it has come since it began."""
+
+    message: str
+    count: int
+    first_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
+    last_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict(DataClassJsonMixin):
+    """Why a slot of an agent's last heartbeat was or was not dispatched."""
+
+    ident: str
+    reason: VerdictReason = dataclasses.field(metadata=_enum(VerdictReason))
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TickReport(DataClassJsonMixin):
+    """What one ``tick()`` did: the agents it served, the wakes it caused, and what had not ended when it returned."""
+
+    agents: tuple[str, ...] = ()
+    woken: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    """Agents whose heartbeat failed."""
+    pending_heartbeats: tuple[str, ...] = ()
+    pending_wakes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Status(DataClassJsonMixin):
+    """A picture of a scheduler at one moment: snake_case, seconds, RFC 3339 once serialised; agents in order of id."""
+
+    enabled: bool
+    """Whether heartbeats go out by themselves: started, and not asked to stop."""
+    lifecycle: Lifecycle = dataclasses.field(metadata=_enum(Lifecycle))
+    heartbeat_every: float
+    agents: int = 0
+    last_tick_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    last_heartbeats: Mapping[str, dt.datetime] = dataclasses.field(
+        default_factory=dict,
+        metadata=_codec(
+            _encode_map(format_instant), lambda values: {key: parse_instant(value) for key, value in values.items()}
+        ),
+    )
+    """Successes only."""
+    last_errors: Mapping[str, Problem] = dataclasses.field(
+        default_factory=dict,
+        metadata=_codec(
+            _encode_map(lambda problem: problem.to_dict()),
+            lambda values: {key: Problem.from_dict(value) for key, value in values.items()},
+        ),
+    )
+    """Heartbeats that fail now."""
+    problems: Mapping[str, Mapping[str, Problem]] = dataclasses.field(
+        default_factory=dict,
+        metadata=_codec(
+            _encode_map(_encode_map(lambda problem: problem.to_dict())),
+            lambda values: {
+                agent_id: {source: Problem.from_dict(value) for source, value in sources.items()}
+                for agent_id, sources in values.items()
+            },
+        ),
+    )
+    """Each agent's other faults by source: ``update``, ``slots``, ``wake``."""
+    scheduler_errors: Mapping[str, Problem] = dataclasses.field(
+        default_factory=dict,
+        metadata=_codec(
+            _encode_map(lambda problem: problem.to_dict()),
+            lambda values: {key: Problem.from_dict(value) for key, value in values.items()},
+        ),
+    )
+    """The loop's own faults by source: ``agents``, ``log``, ``threads``, ``clock``, ``loop``."""
+    active: tuple[ActiveSlot, ...] = dataclasses.field(default=(), metadata=_items(ActiveSlot.from_dict))
+    history: tuple[HistoryEntry, ...] = dataclasses.field(default=(), metadata=_items(HistoryEntry.from_dict))
+    heartbeats_under_way: int = 0
+    wakes_under_way: int = 0
+    abandoned_threads: int = 0
+    """Threads stuck in a callout that outlasted its timeout; at most ``max_abandoned_threads`` are replaced."""
+    max_abandoned_threads: int = 0
+    plugin: PluginInfo = dataclasses.field(default_factory=PluginInfo)
