@@ -114,7 +114,7 @@ class Lifecycle(enum.StrEnum):
     FORKED = "forked"
 
 
-# --- codecs -------------------------------------------------------------------------------------------------------
+# --- codecs ---------------------------------------------------------------------------------------------------------
 
 
 def format_instant(instant: dt.datetime) -> str:
@@ -185,7 +185,7 @@ def _items(value: Callable[[Any], Any]) -> dict[str, Any]:
     return _codec(_encode_items, lambda values: tuple(value(item) for item in values))
 
 
-# --- slots --------------------------------------------------------------------------------------------------------
+# --- slots ----------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=True)
@@ -206,7 +206,8 @@ class SlotKey(DataClassJsonMixin):
             ConfigurationError: The id is no integer in 0..2^63-1.
         """
         if type(slot_id) is not int or not 0 <= slot_id <= MAX_REAL_ID:
-            raise ConfigurationError(f"a real slot id is an integer in 0..2^63-1, not {slot_id!r}")
+            shown = repr(slot_id)[:40] if type(slot_id) is not int else "a number beyond"
+            raise ConfigurationError(f"a real slot id is an integer in 0..2^63-1, not {shown}")
         return cls(SlotKind.REAL, slot_id)
 
     @classmethod
@@ -497,6 +498,19 @@ class Problem(DataClassJsonMixin):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What the ledger knows of a listed slot: each text is empty, or says how it came to be so.
+
+    ``failures`` counts failed wakes in a row, the last of them at the monotonic instant ``failed_at``.
+    """
+
+    settled: str = ""
+    taken: str = ""
+    failures: int = 0
+    failed_at: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict(DataClassJsonMixin):
     """Why a slot of an agent's last heartbeat was or was not dispatched."""
 
@@ -510,9 +524,9 @@ class TickReport(DataClassJsonMixin):
     """What one ``tick()`` did: the agents it served, the wakes it caused, and what had not ended when it returned."""
 
     agents: tuple[str, ...] = ()
+    failed_heartbeats: tuple[str, ...] = ()
     woken: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    """Agents whose heartbeat failed."""
+    failed_wakes: tuple[str, ...] = ()
     pending_heartbeats: tuple[str, ...] = ()
     pending_wakes: tuple[str, ...] = ()
 

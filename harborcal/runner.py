@@ -23,10 +23,11 @@ class Runner(Protocol):
             RuntimeError: The system has no thread left.
         """
 
-    def wait(self, tasks: Iterable[Task], timeout: float) -> bool:
-        """Wait until all have ended, at most ``timeout`` real seconds; tell whether they have.
+    def wait(self, tasks: Iterable[Task], timeout: float) -> float:
+        """Wait until all have ended, at most ``timeout`` real seconds; a task does not wait for itself.
 
-        A task that waits for itself is told False at once.
+        Returns:
+            The seconds left of the timeout; 0.0 or less once it has passed.
         """
 
 
@@ -52,12 +53,10 @@ class ThreadRunner:
         thread.start()
         return _ThreadTask(thread)
 
-    def wait(self, tasks: Iterable[Task], timeout: float) -> bool:
+    def wait(self, tasks: Iterable[Task], timeout: float) -> float:
         """Join the tasks' threads, all of them within one timeout."""
         deadline = time.monotonic() + timeout
-        ended = True
         for task in tasks:
             if isinstance(task, _ThreadTask) and task.thread is not threading.current_thread():
                 task.thread.join(max(0.0, deadline - time.monotonic()))
-            ended = task.done() and ended
-        return ended
+        return deadline - time.monotonic()

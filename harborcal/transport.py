@@ -1,6 +1,7 @@
 """The door to the calendar: what a transport must do, what it may do besides, and how to find out."""
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from harborcal.errors import HarborcalError
@@ -72,7 +73,7 @@ class DeferredDelivery(Protocol):
 Capability = TypeVar("Capability")
 
 
-def find(transport: object, capability: type[Capability]) -> Capability | None:
+def find(transport: object, capability: Callable[..., Capability]) -> Capability | None:
     """Find who in a stack of wrappers has a capability: walk down along ``inner``, the outermost first.
 
     Wrappers never pretend to a capability that their inner transport lacks, so this is how a scheduler asks.
@@ -80,8 +81,8 @@ def find(transport: object, capability: type[Capability]) -> Capability | None:
     seen: set[int] = set()
     layer = transport
     while layer is not None and id(layer) not in seen:
-        if isinstance(layer, capability):
-            return layer
+        if isinstance(layer, cast(type, capability)):
+            return cast(Capability, layer)
         seen.add(id(layer))
         layer = cast(object, getattr(layer, "inner", None))
     return None

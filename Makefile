@@ -1,0 +1,62 @@
+# The one door to everything: `make run` and `make test` work from a fresh clone; each makes .venv when it is missing.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help run test check lint types layers coverage bench format build test-wheel clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+run: $(READY) ## Run three agents through a lively half minute, over real HTTP on loopback
+	@$(BIN)/python examples/standalone.py
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+check: lint types layers coverage ## Everything that must be green: lint, types, layers, tests with coverage
+
+lint: $(READY) ## Lint and check the format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## Check types, strictly
+	$(BIN)/mypy
+
+layers: $(READY) ## Check that imports point down only
+	$(BIN)/lint-imports --no-cache
+
+coverage: $(READY) ## Run the tests and hold coverage: 95 % overall, 100 % of the pure rooms
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include='harborcal/policy.py,harborcal/prompt.py,harborcal/wire.py,harborcal/ledger.py'
+
+bench: $(READY) ## Measure cost against peers in one run; prints a table, writes bench/results/
+	$(BIN)/python -m bench $(BENCH)
+
+format: $(READY) ## Put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(READY) ## Build the source archive and the wheel into dist/
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+
+test-wheel: build ## Run the tests against the built wheel, away from the source
+	rm -rf build/wheel-test && mkdir -p build/wheel-test
+	$(PYTHON) -m venv build/wheel-test/venv
+	build/wheel-test/venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	build/wheel-test/venv/bin/python -m pip install --quiet dist/*.whl --group dev
+	cp -r tests examples bench README.md CHANGELOG.md pyproject.toml setup.cfg build/wheel-test/
+	cd build/wheel-test && HARBORCAL_INSTALLED=1 venv/bin/pytest -q
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
