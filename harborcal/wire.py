@@ -1,0 +1,454 @@
+"""Requests and answers of the calendar contract: exact on the way out, tolerant slot by slot on the way in.
+
+Whatever bytes an answer holds, a decoder returns a value or raises `MalformedAnswerError`. What is wrong with one slot
+costs only that slot: it is named among the heartbeat's ``unreadable`` and its neighbours are served. Types are exact:
+``true`` is no number and ``"7"`` is not 7.
+"""
+
+import datetime as dt
+import enum
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeGuard
+
+from harborcal.errors import ConfigurationError, MalformedAnswerError
+from harborcal.grammar import check_id, clean, is_id
+from harborcal.model import (
+    MAX_REAL_ID,
+    AgentStatus,
+    EventType,
+    Heartbeat,
+    Slot,
+    SlotKey,
+    SlotKind,
+    SlotStatus,
+    SlotType,
+    SlotUpdate,
+    UnreadableSlot,
+    UpdateReceipt,
+)
+
+HEARTBEAT_PATH = "/calendar/agent/heartbeat"
+"""Where heartbeats are posted, below the calendar's base URL."""
+
+MAX_SLOTS = 1_000
+"""How many slots of one answer are read; the contract lists the most urgent first."""
+
+MAX_EVENT_BYTES = 16 * 1024
+"""How large one slot's ``event_data`` may be, roughly, as JSON in UTF-8."""
+
+MAX_EVENT_DEPTH = 16
+"""How deep objects and lists in ``event_data`` may nest, itself counted."""
+
+MAX_PRIORITY = 99
+MAX_ESTIMATE = 1_440
+MAX_DURATION = 65_535
+
+_TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LONGEST_INSTANT = 40
+
+_AGENT_STATUSES: dict[str, AgentStatus] = {member.value: member for member in AgentStatus}
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+def update_path(slot: SlotKey) -> str:
+    """Tell where a slot's updates are patched, below the calendar's base URL.
+
+    Raises:
+        ConfigurationError: The key's id cannot stand in a path.
+    """
+    if slot.kind is SlotKind.VIRTUAL:
+        return f"/calendar/slots/virtual/{check_id('a virtual slot id', slot.id)}/agent-update"
+    if not _is_whole(slot.id, 0, MAX_REAL_ID):
+        raise ConfigurationError(f"a real slot id is an integer in 0..2^63-1, not {_shown(slot.id)}")
+    return f"/calendar/slots/{slot.id}/agent-update"
+
+
+def encode_heartbeat(claw_identifier: str, agent_id: str) -> bytes:
+    """Write the body of a heartbeat.
+
+    Raises:
+        ConfigurationError: One of the ids does not match the grammar.
+    """
+    return _dump(
+        {
+            "claw_identifier": check_id("a claw identifier", claw_identifier),
+            "agent_id": check_id("an agent id", agent_id),
+        }
+    )
+
+
+def encode_update(update: SlotUpdate) -> bytes:
+    """Write the body of a slot's update; what is None is left out, never sent as null (contract).
+
+    Raises:
+        ConfigurationError: A field is of the wrong type, or the duration is not in 1..65535.
+    """
+    if not isinstance(update.status, SlotStatus):
+        raise ConfigurationError(f"an update's status is a SlotStatus, not {_shown(update.status)}")
+    body: dict[str, object] = {"status": update.status.value}
+    if update.started_at is not None:
+        if not isinstance(update.started_at, dt.time):
+            raise ConfigurationError(f"started_at is a time of day, not {_shown(update.started_at)}")
+        body["started_at"] = update.started_at.strftime("%H:%M:%S")
+    if update.actual_duration is not None:
+        if not _is_whole(update.actual_duration, 1, MAX_DURATION):
+            raise ConfigurationError(
+                f"actual_duration is whole minutes, 1..65535, not {_shown(update.actual_duration)}"
+            )
+        body["actual_duration"] = update.actual_duration
+    return _dump(body)
+
+
+def _dump(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+def decode_heartbeat(body: bytes) -> Heartbeat:
+    """Read the answer to a heartbeat.
+
+    An unknown ``agent_status`` is None and a ``message`` that is no text is empty; unknown keys are ignored.
+
+    An empty body lists no slots; that it was empty is told as something unreadable.
+
+    Raises:
+        MalformedAnswerError: The body is no strict JSON, no object, or has no list of ``slots``.
+    """
+    if not body.strip():
+        return Heartbeat(unreadable=(UnreadableSlot(ident="#", reason="the answer is empty"),))
+    answer = _load(body)
+    if type(answer) is not dict:
+        raise MalformedAnswerError(f"calendar: a heartbeat's answer is an object, not {_kind(answer)}")
+    listed = answer.get("slots")
+    if type(listed) is not list:
+        found = _kind(listed) if "slots" in answer else "missing"
+        raise MalformedAnswerError(f"calendar: a heartbeat's slots are a list, not {found}")
+    slots, unreadable = _read_slots(listed)
+    status, message = answer.get("agent_status"), answer.get("message")
+    return Heartbeat(
+        slots=slots,
+        agent_status=_AGENT_STATUSES.get(status) if type(status) is str else None,
+        message=clean(message) if type(message) is str else "",
+        unreadable=unreadable,
+    )
+
+
+def decode_update(body: bytes, sent: SlotKey) -> UpdateReceipt:
+    """Read the answer to an update that was sent for the key ``sent``.
+
+    The contract leaves the answer open, so that any JSON says success, and so does an empty body. A valid ``id`` in
+    it is the real id that a virtual slot has from now on; a real slot keeps its key.
+
+    Raises:
+        MalformedAnswerError: The body is neither empty nor strict JSON: this was not the calendar speaking.
+    """
+    answer = _load(body) if body.strip() else None
+    if sent.kind is SlotKind.VIRTUAL and type(answer) is dict and _is_whole(answer.get("id"), 0, MAX_REAL_ID):
+        return UpdateReceipt(slot=SlotKey(SlotKind.REAL, answer["id"]))
+    return UpdateReceipt(slot=sent)
+
+
+def _load(body: bytes) -> Any:
+    """Read strict JSON in strict UTF-8: no BOM, no NaN, nothing infinite, no key twice, no depth without end."""
+    try:
+        return _DECODER.decode(body.decode("utf-8"))
+    except RecursionError as error:
+        raise MalformedAnswerError("calendar: the answer nests too deep") from error
+    except ValueError as error:
+        raise MalformedAnswerError(f"calendar: the answer is no JSON: {_told(error)}") from error
+
+
+def _told(error: ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "its bytes are not UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    return clean(str(error), 120)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object. Readers differ in which of two equal keys they take, so that a repeated one is an error."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+# --- slots ----------------------------------------------------------------------------------------------------------
+
+
+class _UnreadableError(Exception):
+    """One slot cannot be read; the text is the reason that is told."""
+
+
+_DISPUTED = "listed twice with different content"
+
+
+def _read_slots(listed: list[Any]) -> tuple[tuple[Slot, ...], tuple[UnreadableSlot, ...]]:
+    """Read each slot by itself, then drop those on which the answer contradicts itself."""
+    slots: dict[int | str, Slot] = {}  # real and virtual ids together: an int never equals a str
+    unreadable: list[UnreadableSlot] = []
+    disputed: set[int | str] = set()
+    for index, raw in enumerate(listed[:MAX_SLOTS]):
+        try:
+            slot = _read_slot(raw)
+        except _UnreadableError as error:
+            claimed = _claimed_id(raw)
+            unreadable.append(_unreadable(f"#{index}" if claimed is None else claimed, str(error)))
+            if claimed is not None:
+                disputed.add(claimed)
+            continue
+        name: Any = slot.virtual_id if slot.id is None else slot.id
+        first = slots.setdefault(name, slot)
+        if first is not slot and first == slot:
+            unreadable.append(_unreadable(name, "listed twice"))
+        elif first is not slot:
+            unreadable.append(_unreadable(name, _DISPUTED))
+            disputed.add(name)
+    for name in [name for name in slots if name in disputed]:
+        del slots[name]
+        unreadable.append(_unreadable(name, _DISPUTED))
+    if len(listed) > MAX_SLOTS:
+        left = len(listed) - MAX_SLOTS
+        unreadable.append(_unreadable(f"#{MAX_SLOTS}", f"{left} slots beyond the first {MAX_SLOTS} were not read"))
+    return tuple(slots.values()), tuple(unreadable)
+
+
+def _unreadable(ident: int | str, reason: str) -> UnreadableSlot:
+    return UnreadableSlot(ident=str(ident), reason=reason)
+
+
+def _claimed_id(raw: Any) -> int | str | None:
+    """Tell which slot an unreadable one claims to be, where that much can be read."""
+    if type(raw) is not dict:
+        return None
+    slot_id, virtual_id = raw.get("id"), raw.get("virtual_id")
+    if _is_whole(slot_id, 0, MAX_REAL_ID):
+        return slot_id
+    return str(virtual_id) if slot_id is None and is_id(virtual_id) else None
+
+
+def _read_slot(raw: Any) -> Slot:
+    if type(raw) is not dict:
+        raise _UnreadableError(f"a slot is an object, not {_kind(raw)}")
+    get = raw.get
+    slot = Slot.__new__(Slot)
+    for name, read, put, expected in _FIELDS:
+        try:
+            put(slot, read(get(name)))
+        except (LookupError, TypeError, ValueError):
+            raise _UnreadableError(f"{name} is {expected}, not {_shown(get(name))}") from None
+    if slot.id is None and slot.virtual_id is None:
+        raise _UnreadableError("calendar: slot has neither real id nor virtual id")
+    return slot
+
+
+# --- fields ---------------------------------------------------------------------------------------------------------
+
+_Reader = Callable[[Any], Any]
+"""Reads one field; a missing one comes as None. Raises a LookupError, TypeError or ValueError where it cannot."""
+
+
+def _is_whole(value: Any, low: int, high: int) -> TypeGuard[int]:
+    return type(value) is int and low <= value <= high
+
+
+def _whole(low: int, high: int, default: int | None = None) -> tuple[_Reader, str]:
+    def read(value: Any) -> int | None:
+        if type(value) is int and low <= value <= high:
+            return value
+        if value is None:
+            return default
+        raise ValueError
+
+    return read, f"a whole number in {low}..{high}"
+
+
+def _member(members: type[enum.StrEnum], *, is_optional: bool) -> tuple[_Reader, str]:
+    # Looking a member up by its value in a plain dict costs a fraction of calling the enum.
+    known: dict[str | None, enum.StrEnum | None] = {member.value: member for member in members}
+    expected = f"one of {' '.join(members)}"
+    return (known | {None: None} if is_optional else known).__getitem__, expected
+
+
+def _read_flag(value: Any) -> bool:
+    if value is True:
+        return True
+    if value is False or value is None:
+        return False
+    raise ValueError
+
+
+def _read_virtual_id(value: Any) -> str | None:
+    if value is None or is_id(value):
+        return value  # type: ignore[no-any-return]  # None, or a str that matches the grammar
+    raise ValueError
+
+
+def _read_instant(value: Any) -> dt.datetime | None:
+    """Read an advisory instant; what cannot be read is None. One without a zone is UTC, as the backend writes it."""
+    if type(value) is not str or len(value) > _LONGEST_INSTANT:
+        return None
+    return _parse_instant(value)
+
+
+# These remember what they read, because every heartbeat lists the same dates and times again.
+
+
+@functools.lru_cache(maxsize=512)
+def _read_date(value: Any) -> dt.date | None:
+    if value is None:
+        return None
+    if _DATE.fullmatch(value) is None:
+        raise ValueError
+    return dt.date.fromisoformat(value)
+
+
+@functools.lru_cache(maxsize=2048)
+def _read_time(value: Any) -> dt.time | None:
+    if value is None:
+        return None
+    if _TIME.fullmatch(value) is None:
+        raise ValueError
+    return dt.time.fromisoformat(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_instant(text: str) -> dt.datetime | None:
+    try:
+        instant = dt.datetime.fromisoformat(text)
+        if instant.tzinfo is None:
+            return instant.replace(tzinfo=dt.UTC)
+        return instant.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_event_data(value: Any) -> Mapping[str, Any] | None:
+    """Freeze event data while measuring it.
+
+    The result is that of `harborcal.model.freeze`; the decoded dicts belong to nobody else, so that they need no copy.
+    """
+    if value is None:
+        return None
+    if type(value) is not dict:
+        raise TypeError
+    try:
+        size = _freeze_object(value, 1)
+    except UnicodeEncodeError:
+        raise _UnreadableError("event_data holds half a character (a lone surrogate)") from None
+    if size > MAX_EVENT_BYTES:
+        raise _UnreadableError(f"event_data is larger than {MAX_EVENT_BYTES} bytes")
+    return MappingProxyType(value)
+
+
+def _freeze_object(members: dict[str, Any], depth: int) -> int:
+    """Freeze what an object holds, in place; return about how many bytes it takes as JSON."""
+    if depth > MAX_EVENT_DEPTH:
+        raise _UnreadableError(f"event_data nests deeper than {MAX_EVENT_DEPTH}")
+    size = 2
+    for key, item in members.items():
+        size += 4 + (len(key) if key.isascii() else len(key.encode()))
+        if type(item) is str:
+            size += 2 + (len(item) if item.isascii() else len(item.encode()))
+        else:
+            members[key], taken = _freeze(item, depth + 1)
+            size += taken
+    return size
+
+
+def _freeze(value: Any, depth: int) -> tuple[Any, int]:
+    kind = type(value)
+    if kind is dict:
+        size = _freeze_object(value, depth)
+        return MappingProxyType(value), size
+    if kind is list:
+        if depth > MAX_EVENT_DEPTH:
+            raise _UnreadableError(f"event_data nests deeper than {MAX_EVENT_DEPTH}")
+        items = [_freeze(item, depth + 1) for item in value]
+        return tuple(item for item, _ in items), 2 + sum(2 + taken for _, taken in items)
+    if kind is str:
+        return value, 2 + len(value.encode())
+    return value, 2 + value.bit_length() // 3 if kind is int else 8
+
+
+_REAL_ID = _whole(0, MAX_REAL_ID)
+_TIME_OF_DAY = (_read_time, "HH:MM or HH:MM:SS")
+_FLAG = (_read_flag, "true or false")
+_INSTANT = (_read_instant, "an instant")
+
+_READERS: dict[str, tuple[_Reader, str]] = {
+    "id": _REAL_ID,
+    "virtual_id": (_read_virtual_id, "a letter or digit followed by up to 127 of letters, digits and ._:@-"),
+    "status": _member(SlotStatus, is_optional=False),
+    "priority": _whole(0, MAX_PRIORITY, default=0),
+    "date": (_read_date, "YYYY-MM-DD"),
+    "scheduled_at": _TIME_OF_DAY,
+    "estimated_duration": _whole(1, MAX_ESTIMATE),
+    "slot_type": _member(SlotType, is_optional=True),
+    "event_type": _member(EventType, is_optional=True),
+    "event_data": (_read_event_data, "an object"),
+    "started_at": _TIME_OF_DAY,
+    "attended": _FLAG,
+    "actual_duration": _whole(0, MAX_DURATION),
+    "plan_id": _REAL_ID,
+    "is_admin_locked": _FLAG,
+    "special_slot_id": _REAL_ID,
+    "user_id": _REAL_ID,
+    "created_at": _INSTANT,
+    "updated_at": _INSTANT,
+}
+
+# A frozen dataclass's own __init__ writes each field through object.__setattr__, which took half of the time that a
+# slot takes to read; the setters of the fields themselves take a fifth.
+_FIELDS = tuple((name, read, getattr(Slot, name).__set__, told) for name, (read, told) in _READERS.items())
+
+
+# --- words for errors -----------------------------------------------------------------------------------------------
+
+
+_KINDS: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def _kind(value: Any) -> str:
+    """Name a JSON value's kind."""
+    return _KINDS.get(type(value), "a number")
+
+
+def _shown(value: Any) -> str:
+    """Show a foreign value, cleaned and short."""
+    if isinstance(value, str):
+        return repr(clean(value, 40))
+    if type(value) is int and value.bit_length() > 128:
+        return "a huge number"  # writing out thousands of digits is an error of its own
+    return str(value) if type(value) in {bool, int, float} else _kind(value)
