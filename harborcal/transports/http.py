@@ -1,0 +1,631 @@
+"""The calendar over HTTP: one attempt per call, within a total deadline, over connections that are kept warm."""
+
+import copy
+import http.client
+import http.cookiejar
+import os
+import re
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
+
+from harborcal import net, wire
+from harborcal.clock import Clock, SystemClock
+from harborcal.errors import (
+    ConfigurationError,
+    HarborcalError,
+    LifecycleError,
+    MalformedAnswerError,
+    TransportError,
+    TransportTimeoutError,
+)
+from harborcal.grammar import check_id, clean
+from harborcal.model import Heartbeat, PluginInfo, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
+
+_ERROR_BODY = 64 * 1024
+_CHUNK = 64 * 1024
+_FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+
+Verify = bool | str | None
+Cert = str | tuple[str, str] | None
+
+
+# --- the socket's end -----------------------------------------------------------------------------------------------
+
+
+class _Line:
+    """The wire of one session: which socket it uses, by when, and what has passed over it in this exchange.
+
+    Only the thread that uses the session touches it, except for `cut`.
+    """
+
+    def __init__(self) -> None:
+        self.deadline = net.Deadline(0.0, lambda: 0.0)
+        self.is_wired = False
+        """Whether the connections report to this line at all; otherwise nothing is known of them."""
+        self.is_fresh = self.is_sent = self.is_answered = self.is_cut = False
+        self._socket: socket.socket | None = None
+
+    def begin(self, deadline: net.Deadline) -> None:
+        """Start an exchange."""
+        self.deadline = deadline
+        self.is_fresh = self.is_sent = self.is_answered = False
+
+    def arm(self, sock: socket.socket, share: int = 1) -> None:
+        """Let the socket's next call take what remains of the deadline, or one of several shares of it."""
+        remaining = self.deadline.remaining()
+        if remaining <= 0.0:
+            raise TimeoutError("the deadline of the exchange passed")
+        sock.settimeout(remaining / share)
+
+    def attach(self, sock: socket.socket) -> None:
+        """Go over this socket from now on."""
+        self._socket = sock
+        # After the assignment, so that a concurrent cut either sees this socket or is seen here.
+        if self.is_cut:
+            raise ConnectionAbortedError("the transport was closed")
+
+    def cut(self) -> None:
+        """End whatever the socket is doing, from another thread, and let it do nothing more."""
+        self.is_cut = True
+        sock = self._socket
+        if sock is not None:
+            try:
+                # Not SSLSocket's own: that takes the TLS object away from under the reading thread.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            except OSError:
+                return  # it has ended already
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a failure means no more than that an idle connection had been closed at the other end."""
+        return self.is_wired and not (self.is_fresh or self.is_answered or self.is_cut or self.deadline.expired)
+
+
+class _PunctualSocket(socket.socket):
+    """A socket each of whose calls ends by the deadline of its line."""
+
+    line: _Line | None = None
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self._arm()
+        count = super().recv_into(*args, **kwargs)
+        if self.line is not None and count > 0:
+            self.line.is_answered = True
+        return count
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self._arm(sending=True)
+        return super().send(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self._arm(sending=True)
+        super().sendall(*args, **kwargs)
+
+    def _arm(self, sending: bool = False) -> None:
+        if self.line is not None:
+            self.line.arm(self)
+            self.line.is_sent |= sending
+
+
+class _PunctualTLSSocket(_PunctualSocket, ssl.SSLSocket):
+    pass
+
+
+class _Context(ssl.SSLContext):
+    """A client's TLS settings whose sockets stay on the line of the socket that they wrap."""
+
+    sslsocket_class = _PunctualTLSSocket
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        line = getattr(sock, "line", None)
+        wrapped = super().wrap_socket(sock, *args, **{**kwargs, "do_handshake_on_connect": False})
+        try:
+            if line is not None:
+                cast(_PunctualTLSSocket, wrapped).line = line
+                line.attach(wrapped)
+                line.arm(wrapped)
+            wrapped.do_handshake()  # ends within the socket's timeout as a whole
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+def _make_context(verify: Verify, cert: Cert) -> ssl.SSLContext:
+    """Load the authorities once; urllib3 would load them again for each connection."""
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    authorities = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
+    if Path(authorities).is_dir():
+        context.load_verify_locations(capath=authorities)
+    else:
+        context.load_verify_locations(cafile=authorities)
+    if cert:
+        certificate, key = (cert, None) if isinstance(cert, str) else cert
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+def _dial(line: _Line, address: tuple[str, int], options: list[Any]) -> socket.socket:
+    """Connect to the first address of a host that answers; each gets a fair share of the time that is left."""
+    targets = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    failure: OSError | None = None
+    for tried, (family, kind, protocol, _, target) in enumerate(targets):
+        sock = _PunctualSocket(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            sock.line = line
+            line.attach(sock)
+            line.arm(sock, share=len(targets) - tried)
+            sock.connect(target)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure or OSError("the host has no address")
+
+
+class _FramedResponse(http.client.HTTPResponse):
+    """An answer that says where it ends: one that ends with its connection may have been cut short (RFC 9112, 6.3)."""
+
+    def begin(self) -> None:
+        super().begin()
+        if not 200 <= self.status < 300 or self.status == 204 or self.chunked:
+            return
+        lengths = set(self.msg.get_all("Content-Length", ()))
+        if len(lengths) != 1:
+            raise MalformedAnswerError(f"the answer has {len(lengths) or 'no'} Content-Length and is not chunked")
+        if re.fullmatch(r"[0-9]{1,19}", length := lengths.pop()) is None:
+            raise MalformedAnswerError(f"the answer's Content-Length is no length: {clean(length, 40)!r}")
+
+
+class _Wired(HTTPConnection):
+    """A connection whose sockets are on a line."""
+
+    response_class = _FramedResponse
+
+    def __init__(self, *args: Any, line: _Line, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._line = line
+        self._held: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send head and body as one: two packets and two system calls would cost more than anything else here."""
+        self._held = []
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            held, self._held = self._held, None
+        self.send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
+
+    def _new_conn(self) -> socket.socket:
+        self._line.is_fresh = True
+        try:
+            return _dial(self._line, (self._dns_host, self.port), list(self.socket_options or ()))
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
+
+
+class _WiredTLS(_Wired, HTTPSConnection):
+    pass
+
+
+class _Adapter(HTTPAdapter):
+    """The way of one session to one origin: a pool of one connection, its sockets on the session's line."""
+
+    def __init__(self, line: _Line, context: Callable[[Verify, Cert], ssl.SSLContext]) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1)
+        self._line = line
+        self._context = context
+        self._pool: ConnectionPool | None = None
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
+        # A session of ours has one origin and one set of proxies for life, so one pool will do.
+        if self._pool is None:
+            pool = super().get_connection_with_tls_context(*args, **kwargs)
+            # A pool of another class (SOCKS) dials in its own way; its deadline is then watched between reads.
+            if type(pool) is HTTPConnectionPool or type(pool) is HTTPSConnectionPool:
+                pool.ConnectionCls = _WiredTLS if pool.scheme == "https" else _Wired
+                pool.conn_kw["line"] = self._line
+                self._line.is_wired = True
+            self._pool = pool
+        return self._pool
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Verify, cert: Cert = None
+    ) -> tuple[Any, Any]:
+        host, _ = super().build_connection_pool_key_attributes(request, verify or True, cert)
+        return host, {"ssl_context": self._context(verify, cert)} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, conn: Any, url: str, verify: Verify, cert: Cert) -> None:
+        """Leave the pool as it is: its context holds the authorities."""
+
+
+# --- sessions -------------------------------------------------------------------------------------------------------
+
+
+class _Bearer(AuthBase):
+    """The calendar's key; as an ``auth``, so that requests does not look into netrc."""
+
+    def __init__(self, api_key: str) -> None:
+        self._value = f"Bearer {api_key}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
+
+
+class _Channel:
+    """A session, used by one thread at a time, and the request that all of its own are copies of."""
+
+    def __init__(self, session: requests.Session, template: requests.Request, verify: Verify, line: _Line) -> None:
+        url = str(template.url)
+        self.line = line
+        self._session = session
+        self._auth = None if template.auth else session.auth
+        self._template = session.prepare_request(template)
+        # Afterwards, so that cookies that came with the session are in the template; none are kept from now on.
+        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        # Read once: per request it would look through the whole environment.
+        self._settings = session.merge_environment_settings(url, {}, stream=True, verify=verify, cert=None)
+        if self._settings["verify"] is False and url.startswith("https:"):
+            raise ConfigurationError("the session does not verify certificates: name the authority with ca_file")
+
+    def prepare(self, method: str, url: str, agent_id: str, body: bytes) -> requests.PreparedRequest:
+        request = copy.copy(self._template)
+        request.method, request.url, request.body = method, url, body
+        request.headers = self._template.headers.copy()
+        request.headers["X-Agent-ID"] = agent_id
+        request.headers["Content-Length"] = str(len(body))
+        if self._auth is not None:
+            request.hooks = {event: list(hooks) for event, hooks in self._template.hooks.items()}
+            request.prepare_auth(self._auth)
+        return request
+
+    def send(self, request: requests.PreparedRequest, deadline: net.Deadline) -> requests.Response:
+        """Send once; again at once where an idle connection turns out to be gone before the answer's first byte."""
+        self.line.begin(deadline)
+        try:
+            return self._send(request, deadline)
+        except requests.ConnectionError:
+            if not self.line.is_stale:
+                raise
+        return self._send(request, deadline)
+
+    def _send(self, request: requests.PreparedRequest, deadline: net.Deadline) -> requests.Response:
+        return self._session.send(request, timeout=deadline.remaining(), allow_redirects=False, **self._settings)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _no_redirect(_: requests.Response) -> None:
+    """Stand in for `Session.get_redirect_target`: requests would read a redirect's whole body, unbounded."""
+
+
+# --- the transport --------------------------------------------------------------------------------------------------
+
+
+class HttpTransport:
+    """Reach a HarborForge calendar over HTTP. One attempt per call; safe to call from many threads.
+
+    An exchange ends within ``timeout`` as a whole: connecting to any of the host's addresses, the TLS handshake, the
+    request, the status line, the headers and the body. Only the name look-up cannot be cut short. Redirects are not
+    followed, cookies not kept, answers over ``max_body_size`` not read. A connection that the calendar closed while it
+    was idle is replaced without a word: heartbeats and updates are harmless to repeat (contract).
+
+    Args:
+        base_url: Where the calendar lives: ``http`` or ``https``, a host, perhaps a port and a path.
+        claw_identifier: This host instance (contract: ``X-Claw-Identifier``). None means the host name.
+        timeout: Seconds that one exchange may take.
+        max_body_size: The most bytes of an answer that are read.
+        session_factory: Makes a `requests.Session` for each concurrent call. Its headers, auth, hooks, proxies,
+            authorities and client certificate are honoured; of its cookies those that it comes with. An adapter of the
+            session's own is kept: then ``timeout`` holds for each wait, and is checked between reads, but a server
+            that drips its headers can exceed it, and ``close`` does not cut calls short.
+        api_key: Sent as a bearer token, over https or loopback only. Appears in no error and no repr.
+        ca_file: The authorities to trust instead of certifi's, a PEM file. Verification cannot be turned off.
+        trust_env: Whether proxies, netrc and CA bundles named in the environment count. They are read when a
+            session is made. Through SOCKS, or a proxy spoken to over TLS, ``timeout`` holds for each wait only.
+        plugin: The program that drives the agents, named in the User-Agent.
+        clock: Where deadlines and ``Retry-After`` take their time from.
+
+    Raises:
+        ConfigurationError: An argument is out of range, or the CA file cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        claw_identifier: str | None = None,
+        *,
+        timeout: float = 10.0,
+        max_body_size: int = 1024 * 1024,
+        session_factory: Callable[[], requests.Session] | None = None,
+        api_key: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        trust_env: bool = False,
+        plugin: PluginInfo = PluginInfo(),  # noqa: B008 - frozen
+        clock: Clock = SystemClock(),  # noqa: B008 - stateless
+    ) -> None:
+        self._base_url = net.check_origin(base_url, has_secret=api_key is not None)
+        self._claw_identifier = check_id(
+            "claw_identifier", claw_of(socket.gethostname()) if claw_identifier is None else claw_identifier
+        )
+        self._timeout = check_seconds("timeout", timeout)
+        if self._timeout <= 0.0:
+            raise ConfigurationError(f"timeout is more than 0 seconds, not {timeout!r}")
+        if type(max_body_size) is not int or max_body_size < 1:
+            raise ConfigurationError(f"max_body_size is a whole number of bytes, at least 1, not {max_body_size!r}")
+        self._max_body_size = max_body_size
+        self._session_factory = session_factory or requests.Session
+        self._secret = None if api_key is None else net.check_header("api_key", api_key)
+        self._trust_env = trust_env
+        self._clock = clock
+        self._headers = {
+            "Connection": None,  # requests would say keep-alive, which HTTP/1.1 means anyway
+            "X-Claw-Identifier": self._claw_identifier,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": net.user_agent(plugin),
+        }
+        self._lock = threading.Lock()
+        self._is_closed = False  # guarded by _lock
+        self._idle: list[_Channel] = []  # guarded by _lock; the warmest last
+        self._busy: set[_Channel] = set()  # guarded by _lock
+        self._contexts_lock = threading.Lock()
+        self._contexts: dict[tuple[Verify, Cert], ssl.SSLContext] = {}  # guarded by _contexts_lock
+        self._ca_file = None if ca_file is None else self._check_authorities(ca_file)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._base_url!r}, {self._claw_identifier!r})"
+
+    def heartbeat(self, agent_id: str) -> Heartbeat:
+        """Ask for one agent's pending slots, best first.
+
+        Raises:
+            TransportError: There was no usable answer.
+            CalendarRefusedError: The calendar said no: 404 where it does not know the agent.
+            ConfigurationError: The agent's id could not stand in a header.
+            LifecycleError: The transport is closed.
+        """
+        body = wire.encode_heartbeat(self._claw_identifier, agent_id)
+        return wire.decode_heartbeat(self._exchange("POST", wire.HEARTBEAT_PATH, agent_id, body))
+
+    def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+        """Tell the calendar where a slot stands.
+
+        Raises:
+            TransportError: There was no usable answer; the calendar may have the update all the same.
+            CalendarRefusedError: The calendar said no.
+            ConfigurationError: An id could not stand in a header or a path.
+            LifecycleError: The transport is closed.
+        """
+        check_id("agent_id", agent_id)
+        path, body = wire.update_path(slot), wire.encode_update(update)
+        return wire.decode_update(self._exchange("PATCH", path, agent_id, body), slot)
+
+    def close(self) -> None:
+        """Close every connection and cut short the calls that are under way. Idempotent."""
+        with self._lock:
+            self._is_closed = True
+            busy, idle = tuple(self._busy), tuple(self._idle)
+            self._idle.clear()
+        for channel in busy:
+            channel.line.cut()
+        for channel in idle:
+            channel.close()
+
+    # --- one exchange
+
+    def _exchange(self, method: str, path: str, agent_id: str, body: bytes) -> bytes:
+        url = net.check_url(self._base_url, path)
+        deadline = net.Deadline(self._timeout, self._clock.monotonic)
+        handled = sys.exception()
+        channel = self._take()
+        try:
+            answer = self._ask(channel, channel.prepare(method, url, agent_id, body), deadline)
+        except HarborcalError as error:
+            if not deadline.expired:
+                raise
+            raise self._late() from error
+        except _FOREIGN as error:
+            raise self._translate(error, handled, channel, deadline) from error
+        finally:
+            self._give_back(channel)
+        if deadline.expired:
+            raise self._late()
+        return answer
+
+    def _ask(self, channel: _Channel, request: requests.PreparedRequest, deadline: net.Deadline) -> bytes:
+        response = channel.send(request, deadline)
+        try:
+            if response.status_code in {200, 201, 204}:
+                _check_content(response.headers, self._max_body_size)
+                return _read(response, self._max_body_size, deadline)
+            raise self._refusal(response, deadline)
+        finally:
+            response.close()
+
+    def _refusal(self, response: requests.Response, deadline: net.Deadline) -> HarborcalError:
+        status, headers = response.status_code, response.headers
+        if not 400 <= status <= 599:
+            return net.error_for_status(status, clean(headers.get("Location", ""), 200))
+        try:
+            detail = net.detail_of(_read(response, _ERROR_BODY, deadline))
+        except (HarborcalError, *_FOREIGN):
+            detail = ""  # the status line has said what matters
+        return net.error_for_status(
+            status, self._redact(detail), net.parse_retry_after(headers.get("Retry-After"), self._clock.now())
+        )
+
+    # --- sessions
+
+    def _take(self) -> _Channel:
+        with self._lock:
+            channel = self._idle.pop() if self._idle else None
+        if channel is None:
+            channel = self._make_channel()  # without the lock: the factory is the program's own
+        if not self._enlist(channel):
+            channel.close()
+            raise LifecycleError("the transport is closed")
+        return channel
+
+    def _enlist(self, channel: _Channel) -> bool:
+        with self._lock:
+            if not self._is_closed:
+                self._busy.add(channel)
+            return not self._is_closed
+
+    def _give_back(self, channel: _Channel) -> None:
+        with self._lock:
+            self._busy.discard(channel)
+            if not self._is_closed:
+                self._idle.append(channel)
+                return
+        channel.close()
+
+    def _make_channel(self) -> _Channel:
+        session = self._session_factory()
+        session.trust_env = self._trust_env
+        session.get_redirect_target = _no_redirect  # type: ignore[method-assign, assignment]
+        line = _Line()
+        if _is_plain(session.get_adapter(self._base_url)):
+            session.mount(self._base_url, _Adapter(line, self._context))
+        auth = _Bearer(self._secret) if self._secret is not None else None
+        template = requests.Request("POST", self._base_url, headers=self._headers, auth=auth)
+        try:
+            return _Channel(session, template, self._ca_file, line)
+        except requests.RequestException as error:
+            raise ConfigurationError(f"the session cannot make requests: {type(error).__name__}") from error
+
+    def _context(self, verify: Verify, cert: Cert) -> ssl.SSLContext:
+        with self._contexts_lock:
+            context = self._contexts.get((verify, cert))
+            if context is None:
+                context = self._contexts[verify, cert] = _make_context(verify, cert)
+            return context
+
+    def _check_authorities(self, ca_file: str | os.PathLike[str]) -> str:
+        try:
+            path = os.fsdecode(ca_file)
+            with Path(path).open("rb"):  # a directory would do for requests, and an empty one trusts nobody
+                self._context(path, None)
+        except (OSError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"ca_file holds no authorities: {clean(str(error), 200)}") from error
+        return path
+
+    # --- foreign errors
+
+    def _translate(
+        self, error: Exception, handled: BaseException | None, channel: _Channel, deadline: net.Deadline
+    ) -> TransportError:
+        """Turn what requests, urllib3, ssl, http.client or a socket raised into an error of harborcal's own."""
+        if deadline.expired:
+            return self._late()
+        if channel.line.is_cut:
+            return TransportError("the transport was closed during the exchange")
+        causes = list(_causes(error, handled))
+        words = self._redact(clean(_describe(causes), 200))
+        if _holds(causes, TimeoutError, requests.Timeout, urllib3.exceptions.ReadTimeoutError):
+            return TransportTimeoutError(f"no answer in time from {self._base_url} ({words})")
+        if any(map(_is_malformed, causes)):
+            return MalformedAnswerError(f"the answer of {self._base_url} is not HTTP as it should be ({words})")
+        is_tls = _holds(causes, ssl.SSLError, urllib3.exceptions.SSLError)
+        kind = net.NotSentError if channel.line.is_wired and not channel.line.is_sent else TransportError
+        return kind(
+            f"{f'TLS with {self._base_url} failed' if is_tls else f'no answer from {self._base_url}'} ({words})"
+        )
+
+    def _late(self) -> TransportTimeoutError:
+        return TransportTimeoutError(f"no answer from {self._base_url} within {self._timeout:g} s")
+
+    def _redact(self, text: str) -> str:
+        return text.replace(self._secret, "***") if self._secret is not None else text
+
+
+def claw_of(host_name: str) -> str:
+    """Make a claw identifier of a host name: what the grammar of ids lacks becomes a hyphen."""
+    return re.sub(r"[^A-Za-z0-9._:@-]+", "-", host_name).lstrip("._:@-")[:128] or "localhost"
+
+
+def _is_plain(adapter: object) -> bool:
+    return type(adapter) is HTTPAdapter and adapter.max_retries.total == 0
+
+
+def _check_content(headers: Mapping[str, str], limit: int) -> None:
+    """Refuse what is no answer of a calendar by its headers, before any of its body is read."""
+    if headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
+        raise MalformedAnswerError("the answer is a web page: is there a login page or a proxy in between?")
+    if headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise MalformedAnswerError("the answer is encoded although none was asked for")
+    length = headers.get("Content-Length", "")
+    if length.isdecimal() and int(length[:20]) > limit:
+        raise MalformedAnswerError(f"the answer is longer than {limit} bytes")
+
+
+def _read(response: requests.Response, limit: int, deadline: net.Deadline) -> bytes:
+    """Read a body as it comes over the wire, up to the limit."""
+    parts: list[bytes] = []
+    size = 0
+    while part := response.raw.read1(min(_CHUNK, limit + 1), decode_content=False):
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise MalformedAnswerError(f"the answer is longer than {limit} bytes")
+        if response.raw.length_remaining == 0:
+            break  # the read that finds nothing more would cost as much as this one
+        if deadline.expired:
+            raise TimeoutError("the deadline of the exchange passed")
+    return b"".join(parts)
+
+
+def _causes(error: BaseException | None, handled: BaseException | None) -> Iterator[BaseException]:
+    """List an error and what it came from, outermost first.
+
+    Contexts lead on to the error that the caller was handling when it called; that one is not ours.
+    """
+    while error is not None and error is not handled:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _describe(causes: list[BaseException]) -> str:
+    """Tell what went wrong below the wrappers, whose texts hold addresses of objects and differ from time to time."""
+    wrappers = (requests.RequestException, urllib3.exceptions.HTTPError)
+    cause = next((cause for cause in causes if not isinstance(cause, wrappers)), causes[-1])
+    return f"{type(cause).__name__}: {cause}"
+
+
+def _holds(causes: list[BaseException], *kinds: type[BaseException]) -> bool:
+    return any(isinstance(cause, kinds) for cause in causes)
+
+
+def _is_malformed(cause: BaseException) -> bool:
+    """Tell an answer that breaks HTTP's rules from one that was cut short, which is nobody's fault."""
+    if isinstance(cause, http.client.RemoteDisconnected | http.client.IncompleteRead):
+        return False
+    return isinstance(cause, http.client.HTTPException | urllib3.exceptions.InvalidHeader)

@@ -1,0 +1,1140 @@
+"""The calendar over HTTP: through ``responses``, and against real sockets for what that cannot show."""
+
+import contextlib
+import datetime as dt
+import gzip
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.cookies import SimpleCookie
+from pathlib import Path
+
+import pytest
+import requests
+import responses
+import trustme
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import HTTPConnectionPool
+
+from harborcal.clock import SystemClock
+from harborcal.errors import (
+    CalendarRefusedError,
+    CalendarUnavailableError,
+    ConfigurationError,
+    LifecycleError,
+    MalformedAnswerError,
+    TransportError,
+    TransportTimeoutError,
+)
+from harborcal.model import AgentStatus, PluginInfo, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
+from harborcal.net import NotSentError
+from harborcal.transports.http import HttpTransport, _make_context, claw_of
+from tests.transports.rawserver import EMPTY, PATIENCE, Connection, RawServer, answer
+
+URL = "https://calendar.example/api"
+HEARTBEAT = f"{URL}/calendar/agent/heartbeat"
+KEY = "canary-4711-secret"
+UPDATE = SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9, 30))
+
+
+def once(script: Callable[[Connection], None]) -> Callable[[Connection, int], None]:
+    """Read one request, then do as the script says."""
+
+    def serve(connection: Connection, _: int) -> None:
+        if connection.read_request():
+            script(connection)
+
+    return serve
+
+
+def sending(data: bytes) -> RawServer:
+    """Answer each connection's first request with these bytes and hang up."""
+    return RawServer(once(lambda connection: connection.send(data)))
+
+
+@pytest.fixture(name="transport")
+def open_transport() -> Iterator[HttpTransport]:
+    transport = HttpTransport(URL, "claw-1")
+    yield transport
+    transport.close()
+
+
+def header_of(request: bytes, name: str) -> list[str]:
+    lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+    return [value.strip() for key, _, value in (line.partition(":") for line in lines) if key.lower() == name.lower()]
+
+
+# --- what is asked, what is understood
+
+
+@responses.activate
+def test_a_heartbeat_is_posted_as_the_contract_says(transport: HttpTransport) -> None:
+    responses.post(HEARTBEAT, json={"slots": [{"id": 7, "status": "not_started"}], "agent_status": "idle"})
+    heartbeat = transport.heartbeat("agent-1")
+    assert [slot.id for slot in heartbeat.slots] == [7]
+    assert heartbeat.agent_status is AgentStatus.IDLE
+    request = responses.calls[0].request
+    assert json.loads(request.body or b"") == {"claw_identifier": "claw-1", "agent_id": "agent-1"}
+    assert request.headers["X-Agent-ID"] == "agent-1"
+    assert request.headers["x-claw-identifier"] == "claw-1"
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert request.headers["User-Agent"].startswith("harborcal")
+    assert "Authorization" not in request.headers
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("slot", "path"),
+    [(SlotKey.real(0), "0"), (SlotKey.virtual("plan-3-2026-03-01"), "virtual/plan-3-2026-03-01")],
+)
+def test_an_update_is_patched_to_its_slot(transport: HttpTransport, slot: SlotKey, path: str) -> None:
+    responses.patch(f"{URL}/calendar/slots/{path}/agent-update", json={"id": 12})
+    receipt = transport.update_slot("agent-1", slot, UPDATE)
+    assert receipt.delivered
+    assert json.loads(responses.calls[0].request.body or b"") == {"status": "ongoing", "started_at": "09:30:00"}
+
+
+@responses.activate
+@pytest.mark.parametrize(("status", "body"), [(200, b""), (204, b""), (201, b"{}"), (200, b'{"ok": true}')])
+def test_an_update_succeeds_without_any_words(transport: HttpTransport, status: int, body: bytes) -> None:
+    responses.patch(f"{URL}/calendar/slots/7/agent-update", status=status, body=body)
+    assert transport.update_slot("a", SlotKey.real(7), UPDATE) == UpdateReceipt(slot=SlotKey.real(7))
+
+
+@responses.activate
+def test_an_empty_answer_to_a_heartbeat_lists_nothing_and_is_flagged(transport: HttpTransport) -> None:
+    responses.post(HEARTBEAT, status=204)
+    heartbeat = transport.heartbeat("a")
+    assert heartbeat.slots == ()
+    assert [slot.reason for slot in heartbeat.unreadable] == ["the answer is empty"]
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 423])
+def test_a_refusal_tells_the_status_and_the_calendars_words(transport: HttpTransport, status: int) -> None:
+    responses.post(HEARTBEAT, status=status, json={"detail": "Agent not\nfound"})
+    with pytest.raises(CalendarRefusedError) as caught:
+        transport.heartbeat("a")
+    assert (caught.value.status, caught.value.detail) == (status, "Agent not found")
+
+
+@responses.activate
+def test_an_unavailable_calendar_says_when_to_come_back(transport: HttpTransport) -> None:
+    responses.post(HEARTBEAT, status=503, headers={"Retry-After": "17"}, body=b"<html>", content_type="text/html")
+    with pytest.raises(CalendarUnavailableError) as caught:
+        transport.heartbeat("a")
+    assert (caught.value.status, caught.value.retry_after) == (503, 17.0)
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("raised", "translated"),
+    [
+        (requests.ReadTimeout("late"), TransportTimeoutError),
+        (requests.ConnectTimeout("late"), TransportTimeoutError),
+        (requests.ConnectionError("gone"), TransportError),
+        (requests.exceptions.InvalidHeader("bad"), TransportError),
+        (ValueError("odd"), TransportError),
+    ],
+)
+def test_whatever_requests_raises_is_translated(
+    transport: HttpTransport, raised: Exception, translated: type[TransportError]
+) -> None:
+    responses.post(HEARTBEAT, body=raised)
+    with pytest.raises(TransportError) as caught:
+        transport.heartbeat("a")
+    assert type(caught.value) is translated
+    assert caught.value.__cause__ is raised
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [202, 206, 299, 304])
+def test_a_status_outside_the_contract_is_a_malformed_answer(transport: HttpTransport, status: int) -> None:
+    responses.post(HEARTBEAT, status=status, json={"slots": []})
+    with pytest.raises(MalformedAnswerError, match=str(status)):
+        transport.heartbeat("a")
+
+
+@responses.activate
+@pytest.mark.parametrize("kind", ["text/html", "TEXT/HTML; charset=utf-8", "application/xhtml+xml"])
+def test_a_web_page_is_no_answer(transport: HttpTransport, kind: str) -> None:
+    responses.patch(f"{URL}/calendar/slots/7/agent-update", body=b"", content_type=kind)
+    with pytest.raises(MalformedAnswerError, match="web page"):
+        transport.update_slot("a", SlotKey.real(7), UPDATE)
+
+
+@responses.activate
+def test_json_under_another_name_is_an_answer(transport: HttpTransport) -> None:
+    responses.post(HEARTBEAT, body=EMPTY, content_type="text/plain")
+    assert transport.heartbeat("a").slots == ()
+
+
+@responses.activate
+@pytest.mark.parametrize("agent_id", ["", "..", "a/b", "a\r\nX-Evil: 1", "é", "a" * 129])
+def test_no_id_breaks_out_of_its_header(transport: HttpTransport, agent_id: str) -> None:
+    with pytest.raises(ConfigurationError):
+        transport.heartbeat(agent_id)
+    with pytest.raises(ConfigurationError):
+        transport.update_slot(agent_id, SlotKey.real(7), UPDATE)
+    assert len(responses.calls) == 0
+
+
+@responses.activate
+@pytest.mark.parametrize("slot_id", ["../../admin", "..", ".", "%2e%2e/x", "a?x=1", "a#f", "//evil.example", "a b"])
+def test_no_id_breaks_out_of_its_path(transport: HttpTransport, slot_id: str) -> None:
+    with pytest.raises(ConfigurationError):
+        transport.update_slot("a", SlotKey.virtual(slot_id), UPDATE)
+    assert len(responses.calls) == 0
+
+
+# --- secrets and settings
+
+
+@responses.activate
+def test_the_key_is_a_bearer_token_and_shows_nowhere_else() -> None:
+    transport = HttpTransport(URL, "claw-1", api_key=KEY)
+    responses.post(HEARTBEAT, status=401, json={"detail": f"key {KEY} is not valid"})
+    with pytest.raises(CalendarRefusedError) as caught:
+        transport.heartbeat("a")
+    assert responses.calls[0].request.headers["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in str(caught.value) + caught.value.detail + repr(caught.value) + repr(transport)
+    assert "calendar.example" in repr(transport)
+    transport.close()
+
+
+def test_a_foreign_error_that_repeats_the_key_does_not_tell_it() -> None:
+    def failing(*_: object, **__: object) -> requests.Response:
+        raise requests.ConnectionError(f"Authorization: Bearer {KEY}")
+
+    class Leaky(HTTPAdapter):
+        send = failing
+
+    def session() -> requests.Session:
+        session = requests.Session()
+        session.mount("https://", Leaky())
+        return session
+
+    transport = HttpTransport(URL, "claw-1", api_key=KEY, session_factory=session)
+    with pytest.raises(TransportError) as caught:
+        transport.heartbeat("a")
+    assert KEY not in str(caught.value)
+    assert isinstance(caught.value.__cause__, requests.ConnectionError)
+    transport.close()
+
+
+def test_the_key_goes_in_the_clear_to_this_machine_only() -> None:
+    with pytest.raises(ConfigurationError, match="https"):
+        HttpTransport("http://calendar.example", "claw-1", api_key=KEY)
+    HttpTransport("http://127.0.0.1:1", "claw-1", api_key=KEY).close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": -1.0},
+        {"timeout": float("nan")},
+        {"timeout": True},
+        {"max_body_size": 0},
+        {"max_body_size": 1.5},
+        {"max_body_size": True},
+        {"claw_identifier": "two words"},
+        {"claw_identifier": ""},
+        {"api_key": "two\r\nlines"},
+        {"api_key": ""},
+        {"ca_file": "/nowhere/ca.pem"},
+        {"base_url": "ftp://calendar.example"},
+    ],
+)
+def test_an_argument_out_of_range_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        HttpTransport(**{"base_url": URL, **options})  # type: ignore[arg-type]
+
+
+def test_a_ca_file_without_authorities_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("no certificate")
+    for ca_file in (path, str(path), tmp_path, "", "\x00", 5):
+        with pytest.raises(ConfigurationError, match="ca_file"):
+            HttpTransport(URL, ca_file=ca_file)  # type: ignore[arg-type]
+
+
+@responses.activate
+def test_the_claw_is_the_host_unless_it_is_named() -> None:
+    responses.post(HEARTBEAT, json={"slots": []})
+    transport = HttpTransport(URL)
+    transport.heartbeat("a")
+    assert responses.calls[0].request.headers["X-Claw-Identifier"] == claw_of(socket.gethostname())
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "claw"),
+    [
+        ("box-1.lan", "box-1.lan"),
+        ("_my box!", "my-box-"),
+        ("", "localhost"),
+        ("-é-", "localhost"),
+        ("x" * 300, "x" * 128),
+    ],
+)
+def test_a_host_name_becomes_a_claw_identifier(host: str, claw: str) -> None:
+    assert claw_of(host) == claw
+
+
+@responses.activate
+def test_the_program_is_named_in_the_user_agent() -> None:
+    responses.post(HEARTBEAT, json={"slots": []})
+    transport = HttpTransport(URL, plugin=PluginInfo(name="my claw\r\n", version="1.0"))
+    transport.heartbeat("a")
+    assert responses.calls[0].request.headers["User-Agent"].endswith(" my-claw/1.0")
+    transport.close()
+
+
+# --- sessions of the user's own
+
+
+@responses.activate
+def test_what_a_session_brings_is_honoured() -> None:
+    seen: list[int] = []
+
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.headers["X-Tenant"] = "blue"
+        session.headers["User-Agent"] = "theirs"
+        session.auth = ("user", "password")
+        session.cookies.set("pin", "1")
+        session.hooks["response"].append(lambda response, **_: seen.append(response.status_code))
+        return session
+
+    responses.post(HEARTBEAT, json={"slots": []})
+    transport = HttpTransport(URL, session_factory=factory)
+    for _ in range(2):
+        transport.heartbeat("a")
+    for call in responses.calls:
+        assert call.request.headers["X-Tenant"] == "blue"
+        assert call.request.headers["User-Agent"].startswith("harborcal")
+        assert call.request.headers["Authorization"] == "Basic dXNlcjpwYXNzd29yZA=="
+        assert SimpleCookie(call.request.headers["Cookie"])["pin"].value == "1"
+    assert seen == [200, 200]
+    transport.close()
+
+
+@responses.activate
+def test_an_auth_that_signs_bodies_sees_each_body() -> None:
+    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["X-Signature"] = str(len(request.body or b""))
+        return request
+
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.auth = sign
+        return session
+
+    responses.post(HEARTBEAT, json={"slots": []})
+    transport = HttpTransport(URL, "c", session_factory=factory)
+    for agent_id in ("a", "a" * 20):
+        transport.heartbeat(agent_id)
+    lengths = [int(call.request.headers["X-Signature"]) for call in responses.calls]
+    assert lengths[1] - lengths[0] == 19
+    transport.close()
+
+
+def test_an_adapter_of_the_users_own_is_kept() -> None:
+    class Counting(HTTPAdapter):
+        count = 0
+
+        def send(self, *args: object, **kwargs: object) -> requests.Response:
+            Counting.count += 1
+            return super().send(*args, **kwargs)  # type: ignore[arg-type]
+
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.mount("http://", Counting())
+        return session
+
+    with RawServer.serving(answer()) as server:
+        transport = HttpTransport(server.url, session_factory=factory)
+        transport.heartbeat("a")
+        assert Counting.count == 1
+        transport.close()
+
+
+def test_with_an_adapter_of_the_users_own_a_dripping_body_is_cut_between_reads() -> None:
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.mount("http://", HTTPAdapter(max_retries=1))
+        return session
+
+    def drip(connection: Connection) -> None:
+        connection.send(answer(b"", length=1000))
+        connection.drip(b" " * 1000)
+
+    with RawServer(once(drip)) as server:
+        transport = HttpTransport(server.url, timeout=0.2, session_factory=factory)
+        begun = time.monotonic()
+        with pytest.raises(TransportTimeoutError, match=r"within 0\.2 s"):
+            transport.heartbeat("a")
+        assert time.monotonic() - begun < 3.0
+        transport.close()
+
+
+def test_a_pool_that_dials_in_its_own_way_is_left_to_do_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tunnel(HTTPConnectionPool):
+        pass
+
+    monkeypatch.setitem(urllib3.poolmanager.pool_classes_by_scheme, "http", Tunnel)
+    with RawServer(once(lambda connection: connection.send(answer()))) as server:
+        transport = HttpTransport(server.url)
+        assert transport.heartbeat("a").slots == ()
+        transport.close()
+    with pytest.raises(TransportError) as caught:
+        HttpTransport(server.url).heartbeat("a")
+    assert type(caught.value) is TransportError, "nothing is known of what such a pool sent"
+
+
+def test_a_session_that_cannot_make_requests_is_a_configuration_error() -> None:
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.headers["X-Bad"] = "two\r\nlines"
+        return session
+
+    with pytest.raises(ConfigurationError, match="session"):
+        HttpTransport(URL, session_factory=factory).heartbeat("a")
+
+
+def test_a_session_that_does_not_verify_is_refused() -> None:
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.verify = False
+        return session
+
+    with pytest.raises(ConfigurationError, match="ca_file"):
+        HttpTransport(URL, session_factory=factory).heartbeat("a")
+
+
+# --- environment
+
+
+def test_proxies_and_netrc_of_the_environment_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password netrc-secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with RawServer.serving(answer()) as proxy, RawServer.serving(answer()) as server:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        transport = HttpTransport(server.url)
+        transport.heartbeat("a")
+        transport.close()
+        assert proxy.connections == 0
+        assert header_of(server.requests[0], "Authorization") == []
+
+
+def test_proxies_and_netrc_of_the_environment_count_when_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine calendar.invalid login user password netrc-secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with RawServer.serving(answer()) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        transport = HttpTransport("http://calendar.invalid", trust_env=True)
+        transport.heartbeat("a")
+        transport.close()
+        assert proxy.requests[0].startswith(b"POST http://calendar.invalid/calendar/agent/heartbeat ")
+        assert header_of(proxy.requests[0], "Authorization")[0].startswith("Basic ")
+
+
+def test_a_proxy_that_stalls_is_cut_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(once(Connection.stall)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        transport = HttpTransport("https://calendar.invalid", trust_env=True, timeout=0.2)
+        with pytest.raises(TransportTimeoutError):
+            transport.heartbeat("a")
+        transport.close()
+
+
+# --- redirects
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+def test_a_redirect_is_named_and_never_followed(status: str) -> None:
+    with RawServer.serving(answer()) as elsewhere:
+        with RawServer.serving(answer(b"", status, f"Location: {elsewhere.url}/x")) as server:
+            transport = HttpTransport(server.url, api_key=KEY)
+            with pytest.raises(MalformedAnswerError, match=re.escape(f"({status[:3]}) to {elsewhere.url}/x")):
+                transport.update_slot("a", SlotKey.real(7), UPDATE)
+            transport.close()
+        assert elsewhere.connections == 0
+
+
+def test_the_body_of_a_redirect_is_not_read() -> None:
+    def flood(connection: Connection) -> None:
+        connection.send(answer(b"", "302 Found", "Location: /x", length=2**40))
+        connection.flood(b"x" * 65536)
+
+    with RawServer(once(flood)) as server:
+        transport = HttpTransport(server.url, timeout=PATIENCE)
+        with pytest.raises(MalformedAnswerError, match="redirect"):
+            transport.heartbeat("a")
+        transport.close()
+
+
+def test_cookies_are_not_kept() -> None:
+    with RawServer.serving(answer(EMPTY, "200 OK", "Set-Cookie: track=1; Path=/")) as server:
+        transport = HttpTransport(server.url)
+        for _ in range(2):
+            transport.heartbeat("a")
+        transport.close()
+        assert [header_of(request, "Cookie") for request in server.requests] == [[], []]
+
+
+# --- the total deadline
+
+
+def timed_out(server: RawServer, timeout: float = 0.3) -> float:
+    """Run into the deadline and tell how long that took."""
+    transport = HttpTransport(server.url, timeout=timeout)
+    begun = time.monotonic()
+    with pytest.raises(TransportTimeoutError, match=f"within {timeout} s"):
+        transport.heartbeat("a")
+    transport.close()
+    return time.monotonic() - begun
+
+
+def drip(data: bytes, before: bytes = b"") -> RawServer:
+    def script(connection: Connection) -> None:
+        connection.send(before)
+        connection.drip(data)
+
+    return RawServer(once(script))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RawServer(once(Connection.stall)),
+        lambda: drip(b"HTTP/1.1 200 OK\r\n" * 100),
+        lambda: drip(b"X-Filler: 1\r\n" * 100, before=b"HTTP/1.1 200 OK\r\n"),
+        lambda: drip(b" " * 1000, before=answer(b"", length=1000)),
+        lambda: drip(b"1\r\n \r\n" * 1000, before=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        lambda: drip(b"x" * 1000, before=answer(b"", "503 Busy", length=1000)),
+        lambda: RawServer(once(lambda connection: connection.flood(b"HTTP/1.1 100 Continue\r\n\r\n"))),
+        lambda: RawServer(lambda connection, _: connection.stall()),
+    ],
+    ids=[
+        "stalled",
+        "status dripped",
+        "headers dripped",
+        "body dripped",
+        "chunks dripped",
+        "error dripped",
+        "100s",
+        "deaf",
+    ],
+)
+def test_an_exchange_ends_by_its_deadline_whatever_the_calendar_does(make: Callable[[], RawServer]) -> None:
+    with make() as server:
+        assert timed_out(server) < 3.0
+
+
+def test_a_tls_handshake_ends_by_the_deadline(tmp_path: Path) -> None:
+    with RawServer(lambda connection, _: connection.stall()) as server:
+        transport = HttpTransport(server.url.replace("http:", "https:"), timeout=0.2)
+        with pytest.raises(TransportTimeoutError):
+            transport.heartbeat("a")
+        transport.close()
+
+
+@pytest.mark.parametrize("data", [answer(), answer(b"{}", "404 Not Found")], ids=["success", "refusal"])
+def test_a_passed_deadline_overrules_a_whole_answer(data: bytes) -> None:
+    class Skipping(SystemClock):
+        skipped = 0.0
+
+        def monotonic(self) -> float:
+            return super().monotonic() + self.skipped
+
+    clock = Skipping()
+
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.hooks["response"].append(lambda _, **__: setattr(clock, "skipped", 60.0))
+        return session
+
+    with RawServer.serving(data) as server:
+        transport = HttpTransport(server.url, timeout=30.0, clock=clock, session_factory=factory)
+        with pytest.raises(TransportTimeoutError, match="within 30 s"):
+            transport.heartbeat("a")
+        transport.close()
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Let every host have these addresses."""
+    targets = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: targets)
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
+    """An address that neither accepts nor refuses: the queue of a listener that never accepts is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()
+
+
+def test_a_host_that_refuses_at_its_first_address_is_reached_at_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        refusing = unused.getsockname()
+    with RawServer.serving(answer()) as server:
+        resolve_to(monkeypatch, refusing, ("127.0.0.1", server.port))
+        transport = HttpTransport("http://calendar.invalid:8000")
+        assert transport.heartbeat("a").slots == ()
+        transport.close()
+
+
+def test_a_silent_first_address_does_not_use_up_the_time_of_the_second(
+    monkeypatch: pytest.MonkeyPatch, silent: tuple[str, int]
+) -> None:
+    with RawServer.serving(answer()) as server:
+        resolve_to(monkeypatch, silent, ("127.0.0.1", server.port))
+        transport = HttpTransport("http://calendar.invalid:8000", timeout=1.0)
+        assert transport.heartbeat("a").slots == ()
+        transport.close()
+
+
+def test_all_addresses_of_a_host_share_one_deadline(monkeypatch: pytest.MonkeyPatch, silent: tuple[str, int]) -> None:
+    resolve_to(monkeypatch, *[silent] * 4)
+    transport = HttpTransport("http://calendar.invalid:8000", timeout=0.4)
+    begun = time.monotonic()
+    with pytest.raises(TransportTimeoutError):
+        transport.heartbeat("a")
+    assert time.monotonic() - begun < 1.5
+    transport.close()
+
+
+def test_a_host_without_addresses_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    transport = HttpTransport("http://calendar.invalid")
+    with pytest.raises(NotSentError, match="no address"):
+        transport.heartbeat("a")
+    transport.close()
+
+
+# --- answers that break the rules
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SMTP ready\r\n\r\n",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Many: 1\r\n" * 101 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Length: 13\r\n\r\n" + EMPTY,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 12, 13\r\n\r\n" + EMPTY,
+        b"HTTP/1.1 200 OK\r\nContent-Length: -12\r\n\r\n" + EMPTY,
+        b"HTTP/1.1 200 OK\r\nContent-Length: +12\r\n\r\n" + EMPTY,
+        b"HTTP/1.1 200 OK\r\nContent-Length: twelve\r\n\r\n" + EMPTY,
+        b"HTTP/1.1 200 OK\r\n\r\n" + EMPTY,
+        b"HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n" + EMPTY,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 403 No\r\nContent-Length: 12, 13\r\n\r\n" + EMPTY,
+        answer(b"<html>login</html>", "200 OK", "Content-Type: text/html"),
+        answer(gzip.compress(b" " * 10_000_000), "200 OK", "Content-Encoding: gzip"),
+        answer(EMPTY, "103 Early Hints"),
+        answer(b"\xff\xfe{}"),
+    ],
+)
+def test_an_answer_that_is_not_of_the_contract_is_malformed(data: bytes) -> None:
+    with sending(data) as server:
+        transport = HttpTransport(server.url)
+        with pytest.raises(MalformedAnswerError):
+            transport.heartbeat("a")
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        answer(EMPTY, length=100),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nno chunk",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n" + EMPTY[:4],
+        b"HTTP/1.1 200 OK\r\nConte",
+        b"",
+    ],
+)
+def test_an_answer_that_was_cut_short_may_be_tried_again(data: bytes) -> None:
+    with sending(data) as server:
+        transport = HttpTransport(server.url)
+        with pytest.raises(TransportError) as caught:
+            transport.heartbeat("a")
+        assert not isinstance(caught.value, NotSentError)
+        transport.close()
+
+
+def test_a_reset_in_mid_body_may_be_tried_again() -> None:
+    def script(connection: Connection) -> None:
+        connection.send(answer(b"{", length=100))
+        connection.reset()
+
+    with RawServer(once(script)) as server:
+        transport = HttpTransport(server.url)
+        with pytest.raises(TransportError, match="no answer from"):
+            transport.heartbeat("a")
+        transport.close()
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 404 Not Found\r\n\r\n",
+        b"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\n<html>",
+        answer(b"{", "404 Not Found", length=100),
+        answer(b"x" * 200_000, "404 Not Found"),
+    ],
+)
+def test_a_refusal_stands_whatever_becomes_of_its_body(data: bytes) -> None:
+    with sending(data) as server:
+        transport = HttpTransport(server.url)
+        with pytest.raises(CalendarRefusedError) as caught:
+            transport.heartbeat("a")
+        assert (caught.value.status, caught.value.detail) == (404, "")
+        transport.close()
+
+
+def test_a_body_that_is_said_to_be_too_long_is_not_read() -> None:
+    def script(connection: Connection) -> None:
+        connection.send(answer(b"", length=2**30))
+        connection.stall()
+
+    with RawServer(once(script)) as server:
+        transport = HttpTransport(server.url)
+        with pytest.raises(MalformedAnswerError, match="longer than 1048576 bytes"):
+            transport.heartbeat("a")
+        transport.close()
+
+
+def test_a_body_that_does_not_end_is_given_up_at_the_limit() -> None:
+    def script(connection: Connection) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.flood(b"1000\r\n" + b" " * 4096 + b"\r\n")
+
+    with RawServer(once(script)) as server:
+        transport = HttpTransport(server.url, max_body_size=100_000)
+        with pytest.raises(MalformedAnswerError, match="longer than 100000 bytes"):
+            transport.heartbeat("a")
+        transport.close()
+
+
+@pytest.mark.parametrize("slack", [0, -1])
+def test_a_body_may_be_just_as_long_as_the_limit(slack: int) -> None:
+    padded = EMPTY + b" " * 200_000
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(padded), padded)
+    for data in (answer(padded), chunked):
+        with RawServer.serving(data) as server:
+            transport = HttpTransport(server.url, max_body_size=len(padded) + slack)
+            if slack:
+                with pytest.raises(MalformedAnswerError):
+                    transport.heartbeat("a")
+            else:
+                assert [transport.heartbeat("a").slots for _ in range(2)] == [(), ()]
+                assert server.connections == 1
+            transport.close()
+
+
+# --- connections
+
+
+def test_a_connection_is_used_again_also_by_other_threads() -> None:
+    with RawServer.serving(answer()) as server:
+        transport = HttpTransport(server.url)
+        for _ in range(5):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(transport.heartbeat, "a").result(PATIENCE)
+        assert (server.connections, len(server.requests)) == (1, 5)
+        transport.close()
+
+
+def test_head_and_body_leave_together() -> None:
+    first: list[bytes] = []
+
+    def script(connection: Connection, _: int) -> None:
+        first.append(connection._socket.recv(65536))
+        connection.send(answer())
+
+    with RawServer(script) as server:
+        transport = HttpTransport(server.url, "c")
+        transport.heartbeat("a")
+        transport.close()
+    assert first[0].endswith(b'{"claw_identifier":"c","agent_id":"a"}')
+
+
+def test_at_most_as_many_sessions_are_made_as_calls_were_concurrent() -> None:
+    barrier = threading.Barrier(4)
+    made: list[requests.Session] = []
+
+    def factory() -> requests.Session:
+        made.append(requests.Session())
+        return made[-1]
+
+    def script(connection: Connection, _: int) -> None:
+        while connection.read_request():
+            barrier.wait(PATIENCE)
+            connection.send(answer())
+
+    with RawServer(script) as server:
+        transport = HttpTransport(server.url, session_factory=factory)
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                for future in [pool.submit(transport.heartbeat, "a") for _ in range(4)]:
+                    future.result(PATIENCE)
+        transport.close()
+        assert (len(made), server.connections) == (4, 4)
+
+
+@pytest.mark.parametrize("end", [Connection.reset, lambda connection: None], ids=["reset", "closed"])
+def test_a_kept_connection_that_ends_under_a_request_is_replaced_without_a_word(
+    end: Callable[[Connection], None],
+) -> None:
+    def script(connection: Connection, number: int) -> None:
+        connection.read_request()
+        connection.send(answer())
+        connection.read_request()  # and leaves it unanswered on the first connection
+        if number == 0:
+            end(connection)
+        else:
+            connection.send(answer())
+
+    with RawServer(script) as server:
+        transport = HttpTransport(server.url)
+        for _ in range(2):
+            transport.heartbeat("a")
+        assert server.connections == 2
+        transport.close()
+
+
+def test_a_kept_connection_that_ended_between_requests_is_replaced() -> None:
+    with sending(answer()) as server:
+        transport = HttpTransport(server.url)
+        for _ in range(3):
+            transport.heartbeat("a")
+        assert server.connections == 3
+        transport.close()
+
+
+def test_a_fresh_connection_that_ends_under_a_request_is_not_tried_again() -> None:
+    with sending(b"") as server:
+        transport = HttpTransport(server.url)
+        with pytest.raises(TransportError):
+            transport.heartbeat("a")
+        assert server.connections == 1
+        transport.close()
+
+
+def test_a_kept_connection_that_ends_within_an_answer_is_not_tried_again() -> None:
+    def script(connection: Connection, _: int) -> None:
+        connection.read_request()
+        connection.send(answer())
+        connection.read_request()
+        connection.send(b"HTTP/1.1 2")
+
+    with RawServer(script) as server:
+        transport = HttpTransport(server.url)
+        transport.heartbeat("a")
+        with pytest.raises(TransportError):
+            transport.heartbeat("a")
+        assert server.connections == 1
+        transport.close()
+
+
+def test_a_request_that_a_kept_connection_took_with_it_counts_as_sent() -> None:
+    def script(connection: Connection, _: int) -> None:
+        connection.read_request()
+        connection.send(answer())
+        connection.read_request()
+        server.refuse()
+
+    with RawServer(script) as server:
+        transport = HttpTransport(server.url)
+        transport.heartbeat("a")
+        with pytest.raises(TransportError, match="refused") as caught:
+            transport.heartbeat("a")
+        assert not isinstance(caught.value, NotSentError)
+        transport.close()
+
+
+def test_a_refused_connection_is_known_not_to_have_carried_anything() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    transport = HttpTransport(f"http://127.0.0.1:{port}")
+    words = set()
+    for _ in range(2):
+        with pytest.raises(NotSentError, match=f"no answer from http://127.0.0.1:{port}") as caught:
+            transport.heartbeat("a")
+        words.add(str(caught.value))
+    assert len(words) == 1, "a repeating fault reads the same each time"
+    transport.close()
+
+
+def test_an_error_that_the_caller_is_handling_is_not_mixed_up_with_the_calls_own() -> None:
+    with sending(b"") as server:
+        transport = HttpTransport(server.url)
+        try:
+            raise ssl.SSLError("the caller's own trouble")
+        except ssl.SSLError:
+            with pytest.raises(TransportError) as caught:
+                transport.heartbeat("a")
+        assert "RemoteDisconnected" in str(caught.value)
+        transport.close()
+
+
+def test_without_a_free_file_descriptor_the_call_fails_and_the_next_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer.serving(answer()) as server:
+        transport = HttpTransport(server.url)
+        with monkeypatch.context() as patch:
+
+            def exhausted(*_: object, **__: object) -> None:
+                raise OSError(24, "Too many open files")
+
+            patch.setattr(socket, "getaddrinfo", exhausted)
+            with pytest.raises(TransportError, match="Too many open files"):
+                transport.heartbeat("a")
+        assert transport.heartbeat("a").slots == ()
+        transport.close()
+
+
+# --- closing
+
+
+def test_a_closed_transport_refuses_calls_and_hangs_up() -> None:
+    hung_up = threading.Event()
+
+    def script(connection: Connection, _: int) -> None:
+        while connection.read_request():
+            connection.send(answer())
+        hung_up.set()
+
+    with RawServer(script) as server:
+        transport = HttpTransport(server.url)
+        transport.heartbeat("a")
+        transport.close()
+        transport.close()
+        assert hung_up.wait(PATIENCE)
+        with pytest.raises(LifecycleError):
+            transport.heartbeat("a")
+        with pytest.raises(LifecycleError):
+            transport.update_slot("a", SlotKey.real(7), UPDATE)
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["answer", "handshake"])
+def test_closing_cuts_short_what_is_under_way(is_secure: bool) -> None:
+    arrived = threading.Event()
+
+    def script(connection: Connection, _: int) -> None:
+        connection._socket.recv(1)
+        arrived.set()
+        connection.stall()
+
+    with RawServer(script) as server, ThreadPoolExecutor(1) as pool:
+        transport = HttpTransport(server.url.replace("http", "https") if is_secure else server.url, timeout=60.0)
+        call = pool.submit(transport.heartbeat, "a")
+        assert arrived.wait(PATIENCE)
+        transport.close()
+        with pytest.raises(TransportError, match="closed during the exchange"):
+            call.result(PATIENCE)
+
+
+def test_a_session_that_is_made_while_closing_is_closed_at_once() -> None:
+    closed: list[bool] = []
+
+    class Watched(requests.Session):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    def factory() -> requests.Session:
+        transport.close()
+        return Watched()
+
+    transport = HttpTransport(URL, session_factory=factory)
+    with pytest.raises(LifecycleError):
+        transport.heartbeat("a")
+    assert closed == [True]
+
+
+def test_a_connection_that_is_opened_while_closing_carries_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer.serving(answer()) as server:
+        real = socket.getaddrinfo
+
+        def closing(host: str, port: int, **options: int) -> object:
+            transport.close()
+            return real(host, port, **options)
+
+        transport = HttpTransport(server.url)
+        monkeypatch.setattr(socket, "getaddrinfo", closing)
+        with pytest.raises(TransportError, match="closed during the exchange"):
+            transport.heartbeat("a")
+        assert server.requests == []
+
+
+def test_closing_between_two_connections_lets_no_other_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer.serving(answer(EMPTY, "200 OK", "Connection: close")) as server:
+        real = socket.getaddrinfo
+        transport = HttpTransport(server.url)
+        transport.heartbeat("a")
+
+        def closing(host: str, port: int, **options: int) -> object:
+            transport.close()
+            return real(host, port, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", closing)
+        with pytest.raises(TransportError, match="closed during the exchange"):
+            transport.heartbeat("a")
+        assert server.connections == 1
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def server_context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def test_a_calendar_of_a_trusted_authority_is_spoken_to(authority: trustme.CA, ca_file: str) -> None:
+    with RawServer.serving(answer(), tls=server_context(authority)) as server:
+        transport = HttpTransport(server.url, ca_file=Path(ca_file), api_key=KEY)
+        for _ in range(2):
+            assert transport.heartbeat("a").slots == ()
+        assert server.connections == 1
+        assert header_of(server.requests[0], "Authorization") == [f"Bearer {KEY}"]
+        transport.close()
+
+
+@pytest.mark.parametrize("trouble", ["unknown authority", "wrong host", "too old", "no TLS"])
+def test_a_calendar_that_cannot_prove_itself_is_not_spoken_to(
+    authority: trustme.CA, ca_file: str, trouble: str
+) -> None:
+    context = server_context(authority, "elsewhere.example" if trouble == "wrong host" else "127.0.0.1")
+    if trouble == "too old":
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+
+    def plain() -> RawServer:
+        return RawServer(lambda connection, _: connection.send(b"HTTP/1.1 400 Speak up\r\n\r\n"))
+
+    with plain() if trouble == "no TLS" else RawServer.serving(answer(), tls=context) as server:
+        transport = HttpTransport(
+            server.url.replace("http:", "https:"), ca_file=None if trouble == "unknown authority" else ca_file
+        )
+        with pytest.raises(NotSentError, match="TLS with https://127"):
+            transport.heartbeat("a")
+        assert server.requests == []
+        transport.close()
+
+
+def test_a_directory_of_authorities_and_a_clients_certificate_are_honoured(
+    authority: trustme.CA, ca_file: str, tmp_path: Path
+) -> None:
+    client = authority.issue_cert("client.example")
+    chain, pair = tmp_path / "client.pem", (tmp_path / "cert.pem", tmp_path / "key.pem")
+    client.private_key_and_cert_chain_pem.write_to_path(str(chain))
+    client.cert_chain_pems[0].write_to_path(str(pair[0]))
+    client.private_key_pem.write_to_path(str(pair[1]))
+    context = server_context(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    for certificate in (str(chain), (str(pair[0]), str(pair[1]))):
+
+        def factory(certificate: str | tuple[str, str] = certificate) -> requests.Session:
+            session = requests.Session()
+            session.cert = certificate
+            return session
+
+        with RawServer.serving(answer(), tls=context) as server:
+            transport = HttpTransport(server.url, ca_file=ca_file, session_factory=factory)
+            assert transport.heartbeat("a").slots == ()
+            transport.close()
+
+
+def test_a_directory_of_authorities_may_be_empty_and_then_trusts_nobody(authority: trustme.CA, tmp_path: Path) -> None:
+    def factory() -> requests.Session:
+        session = requests.Session()
+        session.verify = str(tmp_path)
+        return session
+
+    with RawServer.serving(answer(), tls=server_context(authority)) as server:
+        transport = HttpTransport(server.url, session_factory=factory)
+        with pytest.raises(NotSentError, match="TLS"):
+            transport.heartbeat("a")
+        transport.close()
+
+
+def test_a_connection_that_reports_to_no_deadline_is_secured_all_the_same(authority: trustme.CA, ca_file: str) -> None:
+    context = _make_context(ca_file, None)
+    buffer = bytearray(4)
+    with (
+        RawServer.serving(answer(), tls=server_context(authority)) as server,
+        socket.create_connection(("127.0.0.1", server.port), PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        secured.sendall(b"POST / HTTP/1.1\r\n\r\n")
+        secured.recv_into(buffer)
+    assert buffer == b"HTTP"
+
+
+def test_the_authorities_are_loaded_once(authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[object] = []
+    real = ssl.SSLContext.load_verify_locations
+
+    def load(context: ssl.SSLContext, **options: str) -> None:
+        loaded.append(options)
+        real(context, **options)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    barrier = threading.Barrier(3)
+
+    def script(connection: Connection, _: int) -> None:
+        while connection.read_request():
+            barrier.wait(PATIENCE)
+            connection.send(answer())
+
+    with RawServer(script, tls=server_context(authority)) as server, ThreadPoolExecutor(3) as pool:
+        transport = HttpTransport(server.url, ca_file=ca_file)
+        for future in [pool.submit(transport.heartbeat, "a") for _ in range(3)]:
+            future.result(PATIENCE)
+        transport.close()
+        assert server.connections == 3
+    assert loaded == [{"cafile": ca_file}]
