@@ -1,0 +1,252 @@
+"""Pure decisions: which slot next and why not each other one, when to try again, what a refusal means.
+
+No clock, no lock, no input or output: everything a decision needs is an argument.
+"""
+
+import dataclasses
+import datetime as dt
+import enum
+import re
+from collections.abc import Sequence
+
+from harborcal.errors import CalendarRefusedError
+from harborcal.grammar import clean
+from harborcal.model import AgentStatus, Heartbeat, Slot, SlotStatus, SlotUpdate, Standing, Verdict, VerdictReason
+
+MAX_WAKE_DELAY = 600.0
+"""Seconds that a slot whose wakes keep failing waits at most for the next one."""
+
+MAX_HEARTBEAT_DELAY = 60.0
+"""Seconds that an agent whose heartbeats keep failing waits at most: half of what makes it offline."""
+
+OFFLINE_AFTER = 120.0
+"""Seconds without a heartbeat after which the calendar calls an agent offline (contract, rule 5)."""
+
+AGENT_NOT_FOUND = "Agent not found"
+"""The contract's detail of a 404 that speaks of the agent instead of the slot."""
+
+_FINAL = frozenset({400, 404, 409, 410, 422, 423})
+_ASLEEP = frozenset({AgentStatus.EXHAUSTED, AgentStatus.OFFLINE})
+_TERMINAL_WORD = re.compile(r"\b(finished|aborted|skipped)\b", re.ASCII | re.IGNORECASE)
+
+
+# --- choosing -------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What to do after a heartbeat: at most one slot to dispatch or to take up, and a verdict for every slot seen."""
+
+    verdicts: tuple[Verdict, ...] = ()
+    dispatch: Slot | None = None
+    take_up: Slot | None = None
+
+
+NOTHING = Choice()
+_UNKNOWN = Standing()
+
+
+def choose(
+    heartbeat: Heartbeat,
+    standings: Sequence[Standing | None],
+    *,
+    now: dt.datetime,
+    at: float,
+    interval: float,
+    host_state: AgentStatus = AgentStatus.IDLE,
+    busy: str = "",
+) -> Choice:
+    """Pick the most urgent slot of an answer, and say of each slot why it was or was not picked.
+
+    Work that the calendar calls ongoing or paused comes first: it is taken up, not woken again. Of the pending ones
+    the highest priority wins, ties go to the first listed.
+
+    Args:
+        heartbeat: The answer.
+        standings: What the ledger knows of each of ``heartbeat.slots``, in their order.
+        now: The wall's time, compared with ``date`` and ``scheduled_at``.
+        at: Monotonic now, compared with the last failure.
+        interval: Seconds between heartbeats, the unit in which failed wakes back off.
+        host_state: What the program's lister says of the agent.
+        busy: Why the agent can take nothing on, empty where it can.
+    """
+    if not heartbeat.slots and not heartbeat.unreadable:
+        return NOTHING
+    scene = _Scene(now=now, at=at, interval=interval, busy=busy, asleep=_asleep(heartbeat, host_state))
+    hindrances = [
+        _hindrance(slot, standing or _UNKNOWN, scene) for slot, standing in zip(heartbeat.slots, standings, strict=True)
+    ]
+    free = [index for index, hindrance in enumerate(hindrances) if hindrance is None]
+    in_progress = [index for index in free if not heartbeat.slots[index].status.is_pending]
+    best = max(in_progress or free, key=lambda index: (heartbeat.slots[index].priority, -index), default=None)
+    verdicts = tuple(
+        hindrance or _picked_or_outranked(index, best, heartbeat.slots) for index, hindrance in enumerate(hindrances)
+    )
+    unreadable = tuple(
+        Verdict(ident=slot.ident, reason=VerdictReason.UNREADABLE, detail=slot.reason) for slot in heartbeat.unreadable
+    )
+    chosen = None if best is None else heartbeat.slots[best]
+    return Choice(
+        verdicts=verdicts + unreadable,
+        dispatch=chosen if not in_progress else None,
+        take_up=chosen if in_progress else None,
+    )
+
+
+def due_at(slot: Slot, now: dt.datetime) -> dt.datetime | None:
+    """Tell when a slot is due: its ``scheduled_at`` on its ``date``, or on today's in UTC.
+
+    None says that it is due whenever it is listed: it names no time (contract, rule 1: nobody is woken early).
+    """
+    if slot.scheduled_at is None:
+        return dt.datetime.combine(slot.date, dt.time(), dt.UTC) if slot.date is not None else None
+    return dt.datetime.combine(slot.date or now.date(), slot.scheduled_at, dt.UTC)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Scene:
+    """What holds for all slots of one answer."""
+
+    now: dt.datetime
+    at: float
+    interval: float
+    busy: str
+    asleep: str
+
+
+def _asleep(heartbeat: Heartbeat, host_state: AgentStatus) -> str:
+    if heartbeat.agent_status in _ASLEEP:
+        return f"the calendar calls the agent {heartbeat.agent_status}"
+    if host_state in _ASLEEP:
+        return f"the host calls the agent {host_state}"
+    return ""
+
+
+def _hindrance(slot: Slot, standing: Standing, scene: _Scene) -> Verdict | None:
+    """Say the first reason that holds against a slot, in the order of `VerdictReason`."""
+    if slot.id is None and slot.virtual_id is None:
+        return Verdict(ident="", reason=VerdictReason.UNREADABLE, detail="slot has neither real id nor virtual id")
+    pending = slot.status.is_pending
+    reasons = (
+        (VerdictReason.SETTLED, standing.settled or _over(slot)),
+        (VerdictReason.TAKEN, standing.taken),
+        (VerdictReason.NOT_DUE, _early(slot, scene.now) if pending else ""),
+        (VerdictReason.BACKING_OFF, _resting(standing, scene) if pending else ""),
+        (VerdictReason.AGENT_STATE, scene.asleep if pending else ""),
+        (VerdictReason.BUSY, scene.busy),
+    )
+    for reason, detail in reasons:
+        if detail:
+            return Verdict(ident=slot.ident, reason=reason, detail=detail)
+    return None
+
+
+def _over(slot: Slot) -> str:
+    return f"the calendar calls it {slot.status}" if slot.status.is_terminal else ""
+
+
+def _early(slot: Slot, now: dt.datetime) -> str:
+    due = due_at(slot, now)
+    return f"due at {due:%Y-%m-%d %H:%M:%S} UTC" if due is not None and due > now else ""
+
+
+def _resting(standing: Standing, scene: _Scene) -> str:
+    ready_at = standing.failed_at + wake_delay(standing.failures, scene.interval)
+    return f"failed wakes in a row: {standing.failures}" if standing.failures and ready_at > scene.at else ""
+
+
+def _picked_or_outranked(index: int, best: int | None, slots: Sequence[Slot]) -> Verdict:
+    slot = slots[index]
+    if best is None or index != best:
+        winner = slots[best].ident if best is not None else ""
+        return Verdict(ident=slot.ident, reason=VerdictReason.OUTRANKED, detail=f"{winner} goes first")
+    reason = VerdictReason.DISPATCHED if slot.status.is_pending else VerdictReason.TAKEN_UP
+    return Verdict(ident=slot.ident, reason=reason)
+
+
+# --- trying again ---------------------------------------------------------------------------------------------------
+
+
+def wake_delay(failures: int, interval: float) -> float:
+    """Tell how long a slot rests after its n-th failed wake in a row: until the next tick, then 1, 2, 4 ... intervals.
+
+    A tenth of an interval is taken off, so that a tick that comes a few milliseconds after its time still counts.
+    """
+    if failures <= 1:
+        return 0.0
+    doublings = min(failures - 2, 32)
+    return max(0.0, min(MAX_WAKE_DELAY, interval * 2.0**doublings) - interval / 10)
+
+
+def heartbeat_delay(failures: int, interval: float, retry_after: float | None, chance: float) -> float:
+    """Tell how long an agent waits after its n-th failed heartbeat in a row.
+
+    Never shorter than the interval, so that an outage costs the calendar no more than a steady day; above that full
+    jitter (``chance`` is drawn from 0..1), at most 60 s. A longer ``Retry-After`` wins.
+    """
+    ceiling = min(MAX_HEARTBEAT_DELAY, interval * 2.0 ** min(failures, 32))
+    delay = interval + chance * max(0.0, ceiling - interval)
+    return max(delay, retry_after or 0.0)
+
+
+def next_beat(due: float, interval: float, now: float) -> float:
+    """Tell the next instant of an absolute cadence that is still to come: what an overrun missed is skipped."""
+    if due > now:
+        return due
+    return due + (int((now - due) / interval) + 1) * interval
+
+
+# --- updates --------------------------------------------------------------------------------------------------------
+
+
+class Refusal(enum.Enum):
+    """What a refused update means."""
+
+    ALREADY_SO = enum.auto()
+    """An earlier try whose answer was lost had been applied: this is success."""
+    FINAL = enum.auto()
+    """The calendar will never take it: the slot is settled."""
+    PASSING = enum.auto()
+    """The slot stays as it is; only the caller is told."""
+
+
+def read_refusal(refusal: CalendarRefusedError, update: SlotUpdate, *, tried_before: bool, gentle: bool) -> Refusal:
+    """Decide what a refusal of an update means.
+
+    Args:
+        refusal: What the calendar said.
+        update: What was asked of it.
+        tried_before: Whether the same update was sent before with an unknown outcome.
+        gentle: Whether this is a pause or a resume, whose 409 and 423 leave the slot active.
+    """
+    if refusal.status == 404 and refusal.detail.strip().rstrip(".").casefold() == AGENT_NOT_FOUND.casefold():
+        return Refusal.PASSING
+    if refusal.status == 409 and (tried_before or refusal.repeated) and not _names_another(refusal.detail, update):
+        return Refusal.ALREADY_SO
+    if gentle and refusal.status in {409, 423}:
+        return Refusal.PASSING
+    return Refusal.FINAL if refusal.status in _FINAL else Refusal.PASSING
+
+
+def _names_another(detail: str, update: SlotUpdate) -> bool:
+    named = {word.lower() for word in _TERMINAL_WORD.findall(detail)}
+    return bool(named) and str(update.status) not in named
+
+
+def actual_duration(worked: dt.timedelta) -> int:
+    """Turn time worked into the contract's minutes: whole ones, cut off, at least 1 and at most 65535."""
+    return min(65_535, max(1, int(worked.total_seconds() // 60)))
+
+
+def release(slot: Slot) -> SlotUpdate:
+    """Give a slot back: ``deferred``, or ``aborted`` where an admin locked it (contract, rule 3)."""
+    return SlotUpdate(status=SlotStatus.ABORTED if slot.is_admin_locked else SlotStatus.DEFERRED)
+
+
+def describe(error: BaseException) -> str:
+    """Put an error into one clean line: its words, or its type where it has none."""
+    try:
+        text = clean(str(error))
+    except Exception:  # noqa: BLE001 - a foreign error may fail to tell itself
+        text = ""
+    return text if text.strip() else type(error).__name__
