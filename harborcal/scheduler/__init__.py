@@ -1,0 +1,17 @@
+"""The only room that knows all doors.
+
+Read `scheduler.py` first: it puts the parts together. Then, from the timer down to the agent:
+
+- ``wheel``: one timer for everything that happens at an instant.
+- ``beats``: the loop; whose heartbeat is due. ``listing``, ``roster`` and ``departures`` tell who there is.
+- ``answers``: what a heartbeat's answer means.
+- ``dispatch``: claim, wake, tell the calendar.
+- ``reports``: complete, abort, pause, resume. ``updates`` and ``lanes`` carry them to the calendar in order.
+- ``crew``, ``place``: threads that may hang, and who may wait for whom.
+- ``lifecycle``, ``troubles``, ``voice``: beginning and end, faults counted, the host's log.
+- ``context``: what all of them share.
+"""
+
+from harborcal.scheduler.scheduler import Scheduler
+
+__all__ = ["Scheduler"]

@@ -1,0 +1,112 @@
+"""What a heartbeat's answer means, and what follows from it."""
+
+from harborcal.ledger import Claim
+from harborcal.model import Heartbeat, Slot
+from harborcal.policy import Choice, choose, wake_delay
+from harborcal.scheduler.context import Context
+from harborcal.scheduler.dispatch import Dispatch
+from harborcal.scheduler.roster import Beat, Record, Roster
+from harborcal.scheduler.troubles import HEARTBEAT, QUIET_EVERY
+from harborcal.scheduler.updates import Updates
+
+
+class Answers:
+    """Reconciles what the calendar lists with what the ledger holds, then dispatches what is due."""
+
+    def __init__(self, roster: Roster, dispatch: Dispatch, updates: Updates, context: Context) -> None:
+        self._roster = roster
+        self._dispatch = dispatch
+        self._updates = updates
+        self._interval = context.config.heartbeat_interval
+        self._clock = context.clock
+        self._ledger = context.ledger
+        self._lifespan = context.lifespan
+        self._troubles = context.troubles
+        self._voice = context.voice
+
+    def handle(self, beat: Beat, heartbeat: Heartbeat, asked: int) -> None:
+        """Follow up on an answer.
+
+        Args:
+            beat: Whose heartbeat.
+            heartbeat: The answer.
+            asked: The ledger's mark of the question.
+        """
+        record, agent_id = beat.record, beat.owner
+        record.failures = 0
+        self._troubles.clear(agent_id, HEARTBEAT)
+        self._say_ok(record, heartbeat)
+        self._note_unreadable(agent_id, heartbeat)
+        claim = self._ledger.active_of(agent_id)
+        if claim is not None:
+            self._follow(claim, heartbeat.slots, asked)
+        self._remind_of_settled(heartbeat.slots, asked)
+        choice = self._choose(record, heartbeat, asked)
+        for verdict in self._roster.answered(record, choice.verdicts, self._clock.now()):
+            self._voice.info(
+                "calendar slot verdict",
+                agent=agent_id,
+                slot=verdict.ident,
+                reason=str(verdict.reason),
+                detail=verdict.detail,
+            )
+        self._act(beat, choice, asked)
+
+    def _choose(self, record: Record, heartbeat: Heartbeat, asked: int) -> Choice:
+        agent_id = record.agent.id
+        standings = self._ledger.standings(agent_id, heartbeat.slots, asked=asked)
+        claim = self._ledger.active_of(agent_id)
+        return choose(
+            heartbeat,
+            standings,
+            now=self._clock.now(),
+            at=self._clock.monotonic(),
+            interval=self._interval,
+            host_state=record.agent.state,
+            busy=f"the agent holds slot {claim.ident}" if claim is not None else self._dispatch.hindrance(agent_id),
+        )
+
+    def _act(self, beat: Beat, choice: Choice, asked: int) -> None:
+        if not self._lifespan.may_begin:
+            return
+        if choice.take_up is not None:
+            self._dispatch.take_up(beat.owner, choice.take_up, asked=asked)
+        elif choice.dispatch is not None:
+            beat.wake = self._dispatch.dispatch(beat.owner, choice.dispatch, asked=asked)
+
+    def _follow(self, claim: Claim, slots: tuple[Slot, ...], asked: int) -> None:
+        """Bring what an agent holds and what the calendar lists together."""
+        for slot in slots:
+            if slot.status.is_terminal and claim.born < asked and self._ledger.means(claim, slot.key):
+                self._dispatch.settle_as_listed(claim, slot.status)
+        self._ledger.owe_again(claim, slots, asked=asked)
+        if self._ledger.owes(claim):
+            self._updates.flush(claim)
+
+    def _remind_of_settled(self, slots: tuple[Slot, ...], asked: int) -> None:
+        if not slots:
+            return
+        at = self._clock.monotonic()
+        for settled in self._ledger.unheeded(slots, asked=asked):
+            if not settled.failures or settled.failed_at + wake_delay(settled.failures, self._interval) <= at:
+                self._updates.resend(settled)
+
+    def _say_ok(self, record: Record, heartbeat: Heartbeat) -> None:
+        """Log a success when something has changed, and at a slow pace otherwise."""
+        at = self._clock.monotonic()
+        news = (len(heartbeat.slots), heartbeat.agent_status)
+        if record.said == news and at - record.said_at < QUIET_EVERY:
+            return
+        record.said = news
+        record.said_at = at
+        status = "" if heartbeat.agent_status is None else str(heartbeat.agent_status)
+        self._voice.info(
+            "calendar heartbeat ok", agent=record.agent.id, slots=len(heartbeat.slots), agent_status=status
+        )
+
+    def _note_unreadable(self, agent_id: str, heartbeat: Heartbeat) -> None:
+        if not heartbeat.unreadable:
+            self._troubles.clear(agent_id, "slots")
+            return
+        named = "; ".join(f"{slot.ident}: {slot.reason}" for slot in heartbeat.unreadable[:3])
+        self._voice.fault(agent_id, "slots", named, "calendar slots unreadable", agent=agent_id, err=named)

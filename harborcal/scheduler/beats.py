@@ -1,0 +1,336 @@
+"""The loop: whose heartbeat is due, what its answer means, and what follows from it."""
+
+import datetime as dt
+import random
+import threading
+from functools import partial
+
+from harborcal.errors import CalendarUnavailableError, TransportError, TransportTimeoutError
+from harborcal.model import Heartbeat, TickReport
+from harborcal.policy import describe, heartbeat_delay, next_beat
+from harborcal.runner import Task
+from harborcal.scheduler.answers import Answers
+from harborcal.scheduler.context import Context
+from harborcal.scheduler.crew import Crew
+from harborcal.scheduler.departures import Departures
+from harborcal.scheduler.dispatch import Dispatch
+from harborcal.scheduler.listing import Listing
+from harborcal.scheduler.roster import Beat, Roster
+from harborcal.scheduler.troubles import HEARTBEAT, QUIET_EVERY
+from harborcal.transport import Transport
+
+JUMP = 1.0
+"""Seconds by which the wall clock must run away from the monotonic one within a turn to count as having been set."""
+
+
+class Beats:
+    """Serves whoever is due. The timer's thread only deals out work; it never waits for any of it."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        context: Context,
+        *,
+        listing: Listing,
+        roster: Roster,
+        answers: Answers,
+        dispatch: Dispatch,
+        departures: Departures,
+        randomness: random.Random,
+    ) -> None:
+        self._transport = transport
+        self._listing = listing
+        self._roster = roster
+        self._answers = answers
+        self._dispatch = dispatch
+        self._departures = departures
+        self._randomness = randomness
+        self._config = context.config
+        self._interval = context.config.heartbeat_interval
+        self._clock = clock = context.clock
+        self._runner = context.runner
+        self._wheel = context.wheel
+        self._ledger = context.ledger
+        self._place = context.place
+        self._voice = context.voice
+        self._lifespan = context.lifespan
+        self._on_error = context.on_error
+        self._crew: Crew[Beat] = Crew(
+            "heartbeat",
+            context,
+            size=context.config.max_heartbeats,
+            timeout=context.config.heartbeat_timeout,
+            work=self._serve_one,
+            overdue=self._overdue,
+        )
+        self._lock = threading.Lock()
+        self._cadence_at: float | None = None  # guarded by _lock; when the lister is asked next, None before start
+        self._planned: float | None = None  # guarded by _lock; for when the wheel was last asked to turn
+        self._listing_since: float | None = None  # guarded by _lock; None while the lister is not being asked
+        self._listing_task: Task | None = None  # guarded by _lock
+        self._walls: tuple[dt.datetime, float] = (clock.now(), clock.monotonic())  # guarded by _lock; last look at both
+        self._said: tuple[int, float] | None = None  # guarded by _lock; the last tick that was logged
+        self._last_tick_at: dt.datetime | None = None  # guarded by _lock
+
+    # --- the timer --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Tick at once, then at every interval."""
+        now = self._clock.monotonic()
+        with self._lock:
+            self._cadence_at = now
+        self._plan()
+
+    def _plan(self) -> None:
+        """Have the wheel turn when next something is due."""
+        now = self._clock.monotonic()
+        next_due = self._roster.next_due()
+        with self._lock:
+            if self._cadence_at is None:
+                return
+            due = self._cadence_at
+            if next_due is not None:
+                # While the lister is being asked, those who are due wait for it, though not for ever.
+                due = min(due, max(next_due, self._patience_until(now)))
+            if self._planned is not None and self._planned <= due:
+                return
+            self._planned = due
+        self._wheel.at(due, partial(self._turn, due))
+
+    def _patience_until(self, now: float) -> float:
+        """Tell until when to wait for the lister; past where it is not being asked."""
+        return now if self._listing_since is None else self._listing_since + self._config.lister_timeout
+
+    def _turn(self, planned: float) -> None:
+        if not self._lifespan.may_begin:
+            return
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._planned == planned:
+                self._planned = None
+            cadence = self._cadence_at is not None and now >= self._cadence_at
+            if self._cadence_at is not None and cadence:
+                self._cadence_at = next_beat(self._cadence_at, self._interval, now)
+            patient = self._patience_until(now) > now
+        try:
+            self._notice_jump()
+            if cadence:
+                self._tick_by_timer()
+            elif not patient:
+                self._serve_due()
+        finally:
+            self._plan()
+
+    def _tick_by_timer(self) -> None:
+        if self._ask_lister(serve=True) is None:
+            # It still has not answered the last time.
+            self._serve_due()
+            self._say_tick()
+
+    def _notice_jump(self) -> None:
+        """Carry a jump of the wall clock, seen against the monotonic one, into what is under way."""
+        before, now, at = self._clock.monotonic(), self._clock.now(), self._clock.monotonic()
+        if at - before > JUMP / 2:
+            return  # this thread was held up between the two clocks: the next look will tell
+        with self._lock:
+            then_now, then_at = self._walls
+            self._walls = (now, at)
+        jump = (now - then_now).total_seconds() - (at - then_at)
+        if abs(jump) > JUMP:
+            self._ledger.shift(dt.timedelta(seconds=jump))
+            self._voice.warn("calendar clock was set", seconds=round(jump, 3))
+
+    # --- who there is -----------------------------------------------------------------------------------------------
+
+    def _ask_lister(self, *, serve: bool) -> Task | None:
+        """Have the lister asked beside us, and, if so wished, whoever is due served then.
+
+        None where it is being asked already, or cannot be.
+        """
+        with self._lock:
+            if self._listing_since is not None:
+                late = self._clock.monotonic() - self._listing_since
+            else:
+                late = None
+                self._listing_since = self._clock.monotonic()
+        if late is not None:
+            if late >= self._config.lister_timeout:
+                self._on_error("agents", TransportTimeoutError("the lister has not answered: the last list stands"))
+            return None
+        try:
+            task = self._runner.spawn("lister", partial(self._list, serve=serve))
+        except RuntimeError as error:
+            with self._lock:
+                self._listing_since = None
+            self._on_error("threads", error)
+            return None
+        with self._lock:
+            self._listing_task = task
+        return task
+
+    def _list(self, *, serve: bool) -> None:
+        try:
+            agents = self._listing.ask()
+            if agents is not None:
+                self._roster.update(agents, self._clock.monotonic())
+        finally:
+            with self._lock:
+                self._listing_since = None
+        self._say_tick()
+        if serve:
+            self._serve_due()
+        self._departures.see_off()
+        self._plan()
+
+    def _say_tick(self) -> None:
+        """Log a tick when the number of agents has changed, and at a slow pace otherwise."""
+        agents, _ = self._roster.counts()
+        now, at = self._clock.now(), self._clock.monotonic()
+        with self._lock:
+            self._last_tick_at = now
+            quiet = self._said is not None and self._said[0] == agents and at - self._said[1] < QUIET_EVERY
+            if not quiet:
+                self._said = (agents, at)
+        if not quiet:
+            self._voice.info("calendar tick", agents=agents)
+
+    # --- one agent's heartbeat --------------------------------------------------------------------------------------
+
+    def _serve_due(self) -> None:
+        self._submit(self._roster.take_due(self._clock.monotonic()))
+
+    def _submit(self, beats: list[Beat]) -> None:
+        free = []
+        for beat in beats:
+            if hindrance := self._crew.hindrance(beat.owner):
+                self._failed(beat, TransportTimeoutError(hindrance))
+            else:
+                free.append(beat)
+        if not self._crew.submit(free):
+            for beat in free:
+                self._done(beat)
+
+    def _serve_one(self, beat: Beat) -> None:
+        if not self._lifespan.may_begin:
+            self._done(beat)
+            return
+        with self._place.inside("heartbeat"):
+            asked = self._ledger.ask()
+            try:
+                heartbeat = _checked(self._transport.heartbeat(beat.owner))
+            except BaseException as error:  # noqa: BLE001 - whatever a transport raises, only this agent waits
+                self._failed(beat, error)
+                return
+            try:
+                if self._roster.is_current(beat):
+                    self._answers.handle(beat, heartbeat, asked)
+            finally:
+                self._done(beat)
+
+    def _overdue(self, beat: Beat) -> None:
+        waited = f"no answer within {self._config.heartbeat_timeout:g} s, and the transport did not give up"
+        self._failed(beat, TransportTimeoutError(waited))
+
+    def _failed(self, beat: Beat, error: BaseException) -> None:
+        record = beat.record
+        if not self._lifespan.may_begin:
+            self._done(beat)  # cut short by the end, which is no fault
+            return
+        retry_after = error.retry_after if isinstance(error, CalendarUnavailableError) else None
+        failures = record.failures + 1
+        delay = heartbeat_delay(failures, self._interval, retry_after, self._randomness.random())
+        if self._roster.done(beat, self._clock.monotonic(), delay) is None:
+            return  # it was given up before, and this is its late end
+        beat.failed = True
+        record.failures = failures
+        record.said = None
+        err = describe(error)
+        self._voice.fault(beat.owner, HEARTBEAT, err, "calendar heartbeat failed", agent=beat.owner, err=err)
+        self._plan()
+
+    def _done(self, beat: Beat) -> None:
+        due = self._roster.done(beat, self._clock.monotonic())
+        if due is not None and (self._planned is None or due < self._planned):
+            self._plan()
+
+    # --- tick -------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> TickReport:
+        """Heartbeat every agent now and follow up, waiting for as much as may be waited for here."""
+        self._notice_jump()
+        if self._place.may_wait_for_heartbeats:
+            self._await_lister()
+        new, under_way = self._roster.take_all()
+        self._submit(new)
+        beats = new + under_way
+        if self._place.may_wait_for_heartbeats:
+            self._await_heartbeats(beats)
+        if self._place.may_wait:
+            wakes = [beat.wake for beat in beats if beat.wake is not None]
+            self._dispatch.wait_for(wakes, self._config.wake_wait)
+            self._voice.flush(self._config.wake_wait)
+        return self._tick_report(beats)
+
+    def _await_lister(self) -> None:
+        task = self._ask_lister(serve=False)
+        with self._lock:
+            patient = self._patience_until(self._clock.monotonic()) > self._clock.monotonic()
+            task = task or (self._listing_task if patient else None)
+        if task is not None:
+            self._runner.wait([task], self._config.lister_timeout)
+        else:
+            self._say_tick()
+
+    def _await_heartbeats(self, beats: list[Beat]) -> None:
+        left = self._config.heartbeat_timeout
+        while left > 0 and any(self._roster.is_current(beat) for beat in beats):
+            tasks = self._crew.tasks()
+            if not tasks:
+                return
+            left = self._runner.wait(tasks, left)
+
+    def _tick_report(self, beats: list[Beat]) -> TickReport:
+        beats = sorted(beats, key=lambda beat: beat.owner)
+        return TickReport(
+            agents=tuple(beat.owner for beat in beats),
+            failed_heartbeats=tuple(beat.owner for beat in beats if beat.failed),
+            woken=_wakes_of(beats, "woken"),
+            failed_wakes=_wakes_of(beats, "failed"),
+            pending_heartbeats=tuple(beat.owner for beat in beats if self._roster.is_current(beat)),
+            pending_wakes=_wakes_of(beats, ""),
+        )
+
+    # --- the end, and looking on ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Begin no more heartbeats; those that were queued are undone."""
+        for beat in self._crew.close():
+            self._done(beat)
+
+    def wait(self, timeout: float) -> float:
+        """Wait until no heartbeat is under way, at most ``timeout`` seconds; return the seconds left."""
+        left = timeout
+        while left > 0 and (tasks := self._crew.tasks()):
+            left = self._runner.wait(tasks, left)
+        return left
+
+    @property
+    def last_tick_at(self) -> dt.datetime | None:
+        """When the last tick was."""
+        with self._lock:
+            return self._last_tick_at
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads are stuck with the transport."""
+        return self._crew.abandoned
+
+
+def _checked(heartbeat: object) -> Heartbeat:
+    if not isinstance(heartbeat, Heartbeat):
+        raise TransportError(f"the transport answered with a {type(heartbeat).__name__}")
+    return heartbeat
+
+
+def _wakes_of(beats: list[Beat], outcome: str) -> tuple[str, ...]:
+    return tuple(beat.owner for beat in beats if beat.wake is not None and beat.wake.outcome == outcome)

@@ -1,0 +1,231 @@
+"""From a chosen slot to an agent at work: claim, wake, tell the calendar."""
+
+import inspect
+import random
+from collections.abc import Callable, Iterable
+
+from harborcal.errors import CalendarRefusedError, HostError, LifecycleError, TransportError
+from harborcal.host import Host, WakeRequest
+from harborcal.ledger import Claim
+from harborcal.model import Slot, SlotStatus
+from harborcal.policy import describe, release
+from harborcal.scheduler.context import Context
+from harborcal.scheduler.crew import Crew
+from harborcal.scheduler.reports import AttemptReport, Reports
+from harborcal.scheduler.updates import Updates
+
+MessageBuilder = Callable[[Slot], str]
+
+
+class Wake:
+    """One wake on its way to the host. ``outcome`` is ``woken`` or ``failed`` once it is known, else empty."""
+
+    __slots__ = ("claim", "outcome")
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.outcome = ""
+
+    @property
+    def owner(self) -> str:
+        """Whom it wakes."""
+        return self.claim.agent_id
+
+
+class Dispatch:
+    """Claims slots and enters their wakes. A wake is entered once per claim, by a thread of the wake crew."""
+
+    def __init__(
+        self,
+        host: Host,
+        updates: Updates,
+        reports: Reports,
+        context: Context,
+        *,
+        message: MessageBuilder,
+        randomness: random.Random,
+    ) -> None:
+        self._host = host
+        self._updates = updates
+        self._reports = reports
+        self._message = message
+        self._randomness = randomness
+        self._runner = context.runner
+        self._ledger = context.ledger
+        self._lanes = context.lanes
+        self._clock = context.clock
+        self._place = context.place
+        self._troubles = context.troubles
+        self._lifespan = context.lifespan
+        self._crew: Crew[Wake] = Crew(
+            "wake",
+            context,
+            size=context.config.max_wakes,
+            timeout=context.config.wake_timeout,
+            work=self._enter,
+            overdue=self._overdue,
+        )
+
+    def dispatch(self, agent_id: str, slot: Slot, *, asked: int) -> Wake | None:
+        """Claim a slot, at this instant, and have its agent woken; None where another was quicker."""
+        claim = self._ledger.claim(agent_id, slot, asked=asked, now=self._clock.now(), wake_id=self._new_id())
+        if claim is None:
+            return None
+        wake = Wake(claim)
+        if not self._crew.submit([wake]):
+            self._ledger.unclaim(claim)
+            return None
+        return wake
+
+    def take_up(self, agent_id: str, slot: Slot, *, asked: int) -> bool:
+        """Follow a slot that the calendar calls ongoing or paused, without a wake; tell whether it was free."""
+        now = self._clock.now()
+        claim = self._ledger.take_up(agent_id, slot, asked=asked, now=now, wake_id=self._new_id())
+        return claim is not None
+
+    def _new_id(self) -> str:
+        return f"{self._randomness.getrandbits(128):032x}"
+
+    def _enter(self, wake: Wake) -> None:
+        """Wake the agent, then tell the calendar that the slot is ongoing."""
+        if not self._lifespan.may_begin:
+            self._ledger.unclaim(wake.claim)
+            return
+        try:
+            self._wake_agent(wake.claim)
+        except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
+            self._failed(wake, error)
+        else:
+            self._woken(wake)
+
+    def _wake_agent(self, claim: Claim) -> None:
+        with self._place.inside("wake"):
+            message = self._message(claim.slot)
+            if not isinstance(message, str):
+                raise HostError(f"the message for a wake is a string, not {type(message).__name__}")
+            request = WakeRequest(
+                agent_id=claim.agent_id,
+                message=message,
+                source=f"calendar:{claim.ident}",
+                slot=claim.slot,
+                attempt=claim.attempt,
+                wake_id=claim.wake_id,
+                report=AttemptReport(claim, self._reports),
+            )
+            returned: object = self._host.wake_agent(request)  # type: ignore[func-returns-value]
+        if inspect.iscoroutine(returned):
+            returned.close()
+            raise HostError("wake_agent is a coroutine function: harborcal's hosts are synchronous")
+
+    def _woken(self, wake: Wake) -> None:
+        with self._lanes.enter(wake.claim):
+            active = self._ledger.woken(wake.claim)
+            wake.outcome = wake.outcome or "woken"
+            if active:
+                self._troubles.clear(wake.owner, "wake")
+                try:
+                    self._updates.push_owed(wake.claim)
+                except (CalendarRefusedError, TransportError, LifecycleError):
+                    return  # noted where it happened; the next heartbeat sends it again
+
+    def _failed(self, wake: Wake, error: BaseException | str) -> None:
+        claim = wake.claim
+        reason = f"wake failed: {error if isinstance(error, str) else describe(error)}"
+        self._troubles.note(wake.owner, "wake", reason)
+        wake.outcome = wake.outcome or "failed"
+        with self._lanes.enter(claim):
+            if self._ledger.is_active(claim) and self._ledger.was_told(claim):
+                self._give_back(claim)
+            self._settle_failed(claim, reason)
+
+    def _settle_failed(self, claim: Claim, reason: str) -> None:
+        self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic())
+
+    def _give_back(self, claim: Claim) -> None:
+        """Undo what the calendar was told of a wake that failed after all (its agent had reported from inside it)."""
+        try:
+            self._updates.push(claim, release(claim.slot))
+        except (CalendarRefusedError, TransportError, LifecycleError):
+            return  # noted where it happened
+
+    def _overdue(self, wake: Wake) -> None:
+        """Count a wake that has not returned as failed, unless its agent has reported: then it has reached it.
+
+        Called on the timer's thread, so it neither waits nor sends: what is owed goes out with the next heartbeat.
+        """
+        claim = wake.claim
+        if self._ledger.was_heard(claim):
+            wake.outcome = "woken"
+            self._ledger.woken(claim)
+            return
+        with self._lanes.enter_if_free(claim) as free:
+            if free and self._ledger.is_active(claim):
+                wake.outcome = "failed"
+                reason = "wake failed: wake_agent has not returned in time"
+                self._troubles.note(wake.owner, "wake", reason)
+                self._settle_failed(claim, reason)
+
+    def settle_as_listed(self, claim: Claim, status: SlotStatus) -> None:
+        """Settle an active slot that the calendar lists as over, unless an update of it is under way just now."""
+        with self._lanes.enter_if_free(claim) as free:
+            if free:
+                reason = f"the calendar lists it as {status}"
+                self._ledger.settle(claim, status, now=self._clock.now(), reason=reason)
+
+    def release(self, claim: Claim, reason: str) -> bool:
+        """Give back the slot of an agent that is gone; tell whether it is settled."""
+        update = release(claim.slot)
+        with self._lanes.enter(claim):
+            if not self._ledger.is_active(claim):
+                return True
+            try:
+                receipt = self._updates.push(claim, update)
+            except (CalendarRefusedError, TransportError, LifecycleError):
+                return not self._ledger.is_active(claim)
+            self._ledger.settle(
+                claim,
+                update.status,
+                now=self._clock.now(),
+                reason=reason,
+                update=update,
+                delivered=receipt.delivered,
+            )
+            return True
+
+    # --- the crew's doors -------------------------------------------------------------------------------------------
+
+    def hindrance(self, agent_id: str) -> str:
+        """Say why an agent should not be woken now; empty where nothing is against it."""
+        return self._crew.hindrance(agent_id)
+
+    def wait_for(self, wakes: Iterable[Wake], timeout: float) -> None:
+        """Wait until some wakes have ended, at most ``timeout`` seconds."""
+        left = timeout
+        while left > 0 and (owners := {wake.owner for wake in wakes if not wake.outcome}):
+            # A wake that is still queued has no thread: then any that ends brings it closer.
+            tasks = self._crew.tasks(owners) or self._crew.tasks()
+            if not tasks:
+                return
+            left = self._runner.wait(tasks, left)
+
+    def wait(self, timeout: float) -> float:
+        """Wait until nothing is under way, at most ``timeout`` seconds; return the seconds left."""
+        left = timeout
+        while left > 0 and (tasks := self._crew.tasks()):
+            left = self._runner.wait(tasks, left)
+        return left
+
+    def close(self) -> None:
+        """Enter no more wakes; those that were queued are undone."""
+        for wake in self._crew.close():
+            self._ledger.unclaim(wake.claim)
+
+    @property
+    def under_way(self) -> int:
+        """How many wakes are with the host."""
+        return self._crew.busy
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads are stuck with the host."""
+        return self._crew.abandoned

@@ -1,0 +1,207 @@
+"""The agents that are known, and when each one's next heartbeat is due."""
+
+import datetime as dt
+import heapq
+import threading
+from collections.abc import Iterable
+
+from harborcal.model import Agent, Verdict, VerdictReason
+from harborcal.policy import next_beat
+from harborcal.scheduler.dispatch import Wake
+
+
+class Record:
+    """What is known of one agent.
+
+    Guarded by the roster's lock, save what belongs to whoever runs the agent's heartbeat: there is at most one.
+    """
+
+    __slots__ = (
+        "agent",
+        "current",
+        "due",
+        "failures",
+        "last_heartbeat_at",
+        "listed",
+        "listed_at",
+        "queued_for",
+        "said",
+        "said_at",
+        "verdicts",
+    )
+
+    def __init__(self, agent: Agent, now: float) -> None:
+        self.agent = agent
+        self.due = now
+        self.queued_for: float | None = None
+        self.listed = True
+        self.listed_at = now
+        self.current: Beat | None = None  # the heartbeat under way
+        self.last_heartbeat_at: dt.datetime | None = None
+        self.verdicts: tuple[Verdict, ...] = ()
+        # Of the heartbeat under way.
+        self.failures = 0
+        self.said: object = None
+        self.said_at = 0.0
+
+
+class Beat:
+    """One heartbeat of one agent. Once it is no longer its record's current one it has ended, or was given up."""
+
+    __slots__ = ("failed", "record", "wake")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.failed = False
+        self.wake: Wake | None = None
+
+    @property
+    def owner(self) -> str:
+        """On whose behalf it is made."""
+        return self.record.agent.id
+
+
+class Roster:
+    """All known agents and the order in which their heartbeats are due. Every method is atomic and returns at once."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._records: dict[str, Record] = {}  # guarded by _lock
+        self._heap: list[
+            tuple[float, int, Record]
+        ] = []  # guarded by _lock; stale entries are skipped when they come up
+        self._count = 0  # guarded by _lock; keeps agents of one instant in order
+
+    def update(self, agents: Iterable[Agent], now: float) -> None:
+        """Take the list of agents as it is now: new ones are due at once, missing ones are heartbeaten no more."""
+        with self._lock:
+            for record in self._records.values():
+                record.listed = False
+            for agent in agents:
+                known = self._records.get(agent.id)
+                if known is None:
+                    known = self._records[agent.id] = Record(agent, now)
+                known.agent = agent
+                known.listed = True
+                known.listed_at = now
+                self._queue(known)
+
+    def _queue(self, record: Record) -> None:
+        if record.queued_for != record.due and record.current is None:
+            self._count += 1
+            record.queued_for = record.due
+            heapq.heappush(self._heap, (record.due, self._count, record))
+
+    def take_due(self, now: float) -> list[Beat]:
+        """Begin a heartbeat for every listed agent that is due for one."""
+        beats = []
+        with self._lock:
+            while self._heap and self._heap[0][0] <= now:
+                due, _, record = heapq.heappop(self._heap)
+                if record.queued_for != due:
+                    continue
+                record.queued_for = None
+                if record.listed and record.current is None:
+                    record.current = Beat(record)
+                    beats.append(record.current)
+        return beats
+
+    def take_all(self) -> tuple[list[Beat], list[Beat]]:
+        """Begin a heartbeat for every listed agent, due or not; return the new ones and those already under way."""
+        new, under_way = [], []
+        with self._lock:
+            for record in self._records.values():
+                if record.current is not None:
+                    under_way.append(record.current)
+                elif record.listed:
+                    record.current = Beat(record)
+                    new.append(record.current)
+        return new, under_way
+
+    def is_current(self, beat: Beat) -> bool:
+        """Tell whether a heartbeat is under way and was not given up."""
+        with self._lock:
+            return beat.record.current is beat
+
+    def done(self, beat: Beat, now: float, delay: float | None = None) -> float | None:
+        """End a heartbeat and plan the next: at its absolute cadence, or after ``delay`` seconds.
+
+        Returns:
+            When the agent's next heartbeat is due; None where this one was not under way any more.
+        """
+        record = beat.record
+        with self._lock:
+            if record.current is not beat:
+                return None
+            record.current = None
+            record.due = now + delay if delay is not None else next_beat(record.due, self._interval, now)
+            if record.listed:
+                self._queue(record)
+            return record.due
+
+    def next_due(self) -> float | None:
+        """Tell when the next heartbeat is due."""
+        with self._lock:
+            return self._heap[0][0] if self._heap else None
+
+    def answered(self, record: Record, verdicts: tuple[Verdict, ...], now: dt.datetime) -> list[Verdict]:
+        """Enter a heartbeat's success; return the verdicts worth telling.
+
+        Those are the ones that differ from the last time, and new ones that somebody should look at.
+        """
+        with self._lock:
+            record.last_heartbeat_at = now
+            if not verdicts and not record.verdicts:
+                return []
+            before = {verdict.ident: verdict.reason for verdict in record.verdicts}
+            record.verdicts = verdicts
+            return [
+                verdict
+                for verdict in verdicts
+                if before.get(verdict.ident, _expected(verdict.reason)) is not verdict.reason
+            ]
+
+    def gone(self, now: float, after: float) -> list[Record]:
+        """Tell which agents have not been listed for longer than ``after`` seconds."""
+        with self._lock:
+            return [
+                record
+                for record in self._records.values()
+                if not record.listed and record.current is None and now - record.listed_at >= after
+            ]
+
+    def forget(self, record: Record) -> bool:
+        """Forget an agent, unless it has been listed again; tell whether it is forgotten."""
+        with self._lock:
+            if record.listed or self._records.get(record.agent.id) is not record:
+                return False
+            record.queued_for = None
+            del self._records[record.agent.id]
+            return True
+
+    def verdicts_of(self, agent_id: str) -> tuple[Verdict, ...]:
+        """Tell the verdicts on an agent's last answer; none where it is not known."""
+        with self._lock:
+            record = self._records.get(agent_id)
+            return () if record is None else record.verdicts
+
+    def last_heartbeats(self) -> dict[str, dt.datetime]:
+        """Copy the instants of the last successes, by agent."""
+        with self._lock:
+            return {
+                agent_id: record.last_heartbeat_at
+                for agent_id, record in sorted(self._records.items())
+                if record.last_heartbeat_at is not None
+            }
+
+    def counts(self) -> tuple[int, int]:
+        """Tell how many agents are listed, and how many heartbeats are under way."""
+        with self._lock:
+            records = self._records.values()
+            return sum(record.listed for record in records), sum(record.current is not None for record in records)
+
+
+def _expected(reason: VerdictReason) -> VerdictReason | None:
+    """Tell which first verdict on a slot is no news: any but one that somebody should look at."""
+    return None if reason is VerdictReason.UNREADABLE else reason

@@ -1,0 +1,83 @@
+"""The way to the host's log: in order, from one thread at a time, and in nobody's way."""
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+
+from harborcal.host import Host
+from harborcal.runner import Runner, Task
+from harborcal.scheduler.place import Place
+from harborcal.scheduler.troubles import Troubles
+
+BACKLOG = 1_000
+"""How many lines wait for a log that blocks before further ones are dropped and counted."""
+
+
+class Voice:
+    """Hands log lines to the host on a task of its own, so that a log that raises or blocks harms nothing."""
+
+    def __init__(self, host: Host, runner: Runner, place: Place, troubles: Troubles) -> None:
+        self._host = host
+        self._runner = runner
+        self._place = place
+        self._troubles = troubles
+        self._lock = threading.Lock()
+        self._lines: deque[tuple[str, str, Mapping[str, object]]] = deque()  # guarded by _lock
+        self._speaking = False  # guarded by _lock
+        self._task: Task | None = None  # guarded by _lock
+
+    def info(self, message: str, **fields: object) -> None:
+        """Log something that is as it should be."""
+        self._say("info", message, fields)
+
+    def warn(self, message: str, **fields: object) -> None:
+        """Log something that someone should know of."""
+        self._say("warn", message, fields)
+
+    def fault(self, agent_id: str, source: str, error: BaseException | str, message: str, **fields: object) -> None:
+        """Count a fault and log it, once, then now and then with its count."""
+        if count := self._troubles.note(agent_id, source, error):
+            repeated = {"count": count} if count > 1 else {}
+            self.warn(message, **fields, **repeated)
+
+    def flush(self, timeout: float) -> float:
+        """Wait until all is said, at most ``timeout`` seconds; return the seconds left."""
+        with self._lock:
+            task = self._task if self._speaking else None
+        return timeout if task is None else self._runner.wait([task], timeout)
+
+    def _say(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        with self._lock:
+            full = len(self._lines) >= BACKLOG
+            if not full:
+                self._lines.append((level, message, fields))
+            start = not self._speaking
+            self._speaking = True
+        if full:
+            self._troubles.note("", "log", "the log does not keep up: lines were dropped")
+        if start:
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            task = self._runner.spawn("log", self._speak)
+        except RuntimeError as error:
+            with self._lock:
+                self._speaking = False  # the next line tries again
+            self._troubles.note("", "threads", error)
+        else:
+            with self._lock:
+                self._task = task
+
+    def _speak(self) -> None:
+        with self._place.inside("log"):
+            while True:
+                with self._lock:
+                    if not self._lines:
+                        self._speaking = False
+                        return
+                    level, message, fields = self._lines.popleft()
+                try:
+                    self._host.log(level, message, fields)
+                except BaseException as error:  # noqa: BLE001 - a log that fails must not stop anything
+                    self._troubles.note("", "log", error)
