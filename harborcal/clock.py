@@ -32,7 +32,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The system's clocks; its timers are daemon `threading.Timer`s, so that they keep no process from ending."""
+    """The system's clocks; its timers are daemon `threading.Timer`s, so that they keep no process from ending.
+
+    Under freezegun the wall's time is the frozen one, while the monotonic time and the timers stay real: a cadence must
+    not stand still in one thread and go on in another. `harborcal.testing.FrozenClock` freezes them all.
+    """
+
+    # Kept here, where freezegun does not look for functions to replace.
+    _monotonic = staticmethod(time.monotonic)
 
     def now(self) -> dt.datetime:
         """Tell the wall's time, aware, UTC."""
@@ -40,7 +47,7 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Tell `time.monotonic`."""
-        return time.monotonic()
+        return self._monotonic()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back from a daemon thread of its own."""

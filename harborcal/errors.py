@@ -7,6 +7,7 @@ HarborcalError
 ├── SlotMismatchError                    the agent holds another slot than the one named
 ├── TransportError                       no usable answer: may be tried again
 │   ├── TransportTimeoutError            the total deadline passed
+│   ├── NotSentError                     nothing left this machine: surely not applied
 │   ├── CalendarUnavailableError         408, 425, 429 or 5xx; carries retry_after
 │   └── MalformedAnswerError             an answer, but not this contract's
 ├── CalendarRefusedError                 any other 4xx: carries status and detail; not retried
@@ -62,6 +63,10 @@ class TransportError(HarborcalError):
 
 class TransportTimeoutError(TransportError):
     """The total deadline of one exchange passed before its answer was whole."""
+
+
+class NotSentError(TransportError):
+    """No byte of the request left this machine, so the calendar cannot have applied it."""
 
 
 class CalendarUnavailableError(TransportError):

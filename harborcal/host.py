@@ -58,7 +58,7 @@ class WakeRequest:
 class Host(Protocol):
     """A program's way to its agents."""
 
-    def wake_agent(self, wake: WakeRequest) -> None:
+    def wake_agent(self, wake: WakeRequest) -> object:
         """Hand the wake to the agent and return; do not wait for the agent's work.
 
         Called from several threads at once, for one agent at most once at a time while it returns within

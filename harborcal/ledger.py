@@ -252,7 +252,8 @@ class Ledger:
     def _drop(self, claim: Claim) -> None:
         del self._active[claim.agent_id]
         for key in claim.keys:
-            del self._held[key]
+            if self._held.get(key) is claim:
+                del self._held[key]
 
     # --- while it is active -----------------------------------------------------------------------------------------
 
@@ -362,11 +363,16 @@ class Ledger:
             claim.last_update = update
             claim.uncertain = None
             claim.owed = tuple(owed for owed in claim.owed if owed is not update)
-            claim.key = receipt.slot
-            if receipt.slot not in claim.keys:
-                claim.keys.add(receipt.slot)
-                if self._active.get(claim.agent_id) is claim:
-                    self._held[receipt.slot] = claim
+            self._learn(claim, receipt.slot)
+
+    def _learn(self, claim: Claim, key: SlotKey) -> None:
+        """Know the slot by another key from now on, unless a confused calendar names one that somebody else holds."""
+        if self._held.get(key, claim) is not claim:
+            return
+        claim.key = key
+        claim.keys.add(key)
+        if self._active.get(claim.agent_id) is claim:
+            self._held[key] = claim
 
     def lost(self, claim: Claim, update: SlotUpdate) -> None:
         """Record that an update went out and its outcome is unknown."""
@@ -460,11 +466,12 @@ class Ledger:
         for key in settled.claim.keys:
             self._settled.pop(key, None)
             self._settled[key] = settled
-        spare = len(self._settled) - SETTLED_MEMORY
-        if spare > 0:
+        while len(self._settled) > SETTLED_MEMORY:
             # What the calendar has not taken yet is never forgotten.
-            for key in [key for key, old in self._settled.items() if old.delivered][:spare]:
-                del self._settled[key]
+            oldest = next((key for key, old in self._settled.items() if old.delivered), None)
+            if oldest is None:
+                return
+            del self._settled[oldest]
 
     def _forget_settled(self, settled: Settled) -> None:
         for key in [key for key in settled.claim.keys if self._settled.get(key) is settled]:
@@ -489,10 +496,8 @@ class Ledger:
             self._sequence += 1
             claim = self._held.get(key)
             if claim is not None:
-                claim.key = real_key
-                claim.keys.add(real_key)
                 claim.taken_at = self._sequence
-                self._held[real_key] = claim
+                self._learn(claim, real_key)
             settled = self._settled.get(key)
             if settled is not None:
                 settled.delivered = True
@@ -517,11 +522,6 @@ class Ledger:
         """Name the agent when exactly one slot is active, else nobody: guessing would end the wrong slot."""
         with self._lock:
             return next(iter(self._active)) if len(self._active) == 1 else ""
-
-    def holders(self) -> list[str]:
-        """Name the agents that hold a slot."""
-        with self._lock:
-            return list(self._active)
 
     def snapshot(
         self, last_heartbeats: Mapping[str, dt.datetime]

@@ -141,8 +141,12 @@ def _optional(codec: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else codec(value)
 
 
-def _codec(encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> dict[str, Any]:
-    return dict(config(encoder=_optional(encode), decoder=_optional(decode)))
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _codec(encode: Callable[[Any], Any], decode: Callable[[Any], Any], **options: Any) -> dict[str, Any]:
+    return dict(config(encoder=_optional(encode), decoder=_optional(decode), **options))
 
 
 def _encode_items(values: Any) -> list[Any]:
@@ -174,6 +178,7 @@ def freeze(value: Any) -> Any:
 _INSTANT = _codec(format_instant, parse_instant)
 _DATE = _codec(dt.date.isoformat, dt.date.fromisoformat)
 _TIME = _codec(dt.time.isoformat, dt.time.fromisoformat)
+_TIME_OR_ABSENT = _codec(dt.time.isoformat, dt.time.fromisoformat, exclude=_is_none)
 _JSON = _codec(thaw, freeze)
 
 
@@ -310,16 +315,16 @@ class Heartbeat:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class SlotUpdate:
-    """What harborcal tells the calendar of a slot (contract: ``agent-update``).
+class SlotUpdate(DataClassJsonMixin):
+    """What harborcal tells the calendar of a slot (contract: ``agent-update``; ``to_dict`` is that request's body).
 
     ``started_at`` goes with the first ``ongoing`` only, ``actual_duration`` (whole minutes, at least 1) with
     ``finished`` only. What is None is left out of the request, never sent as null.
     """
 
-    status: SlotStatus
-    started_at: dt.time | None = None
-    actual_duration: int | None = None
+    status: SlotStatus = dataclasses.field(metadata=_enum(SlotStatus))
+    started_at: dt.time | None = dataclasses.field(default=None, metadata=_TIME_OR_ABSENT)
+    actual_duration: int | None = dataclasses.field(default=None, metadata=dict(config(exclude=_is_none)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -521,7 +526,7 @@ class Verdict(DataClassJsonMixin):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TickReport(DataClassJsonMixin):
-    """What one ``tick()`` did: the agents it served, the wakes it caused, and what had not ended when it returned."""
+    """What one ``tick()`` did, agent by agent: who was served, whose wake worked, and what had not ended by its end."""
 
     agents: tuple[str, ...] = ()
     failed_heartbeats: tuple[str, ...] = ()

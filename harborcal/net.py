@@ -2,7 +2,6 @@
 
 import datetime as dt
 import email.utils
-import importlib.metadata
 import ipaddress
 import json
 import re
@@ -16,10 +15,10 @@ from harborcal.errors import (
     ConfigurationError,
     HarborcalError,
     MalformedAnswerError,
-    TransportError,
 )
 from harborcal.grammar import clean
 from harborcal.model import PluginInfo
+from harborcal.version import __version__
 
 RETRY_AFTER_CAP = 3600.0
 """Seconds beyond which no ``Retry-After`` is believed."""
@@ -34,10 +33,6 @@ _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._:@-]+)+", re.ASCII)
 _NOT_TOKEN = re.compile(r"[^0-9A-Za-z!#$%&'*+.^_`|~-]+", re.ASCII)
 _DATE_LIMIT = 64
 _UNAVAILABLE = frozenset({408, 425, 429})
-
-
-class NotSentError(TransportError):
-    """No byte of the request left this machine, so the calendar cannot have applied it."""
 
 
 class Deadline:
@@ -137,7 +132,7 @@ def check_url(base_url: str, path: str) -> str:
 
 def user_agent(plugin: PluginInfo) -> str:
     """Compose a User-Agent: harborcal and its version, then the program that drives the agents."""
-    products = [_product("harborcal", distribution_version("harborcal"))]
+    products = [_product("harborcal", __version__)]
     if plugin.name != "harborcal":
         products.append(_product(plugin.name, plugin.version))
     return " ".join(filter(None, products))
@@ -146,14 +141,6 @@ def user_agent(plugin: PluginInfo) -> str:
 def _product(name: str, version: str) -> str:
     name, version = (_NOT_TOKEN.sub("-", text).strip("-")[:80] for text in (name, version))
     return f"{name}/{version}" if name and version else name
-
-
-def distribution_version(name: str) -> str:
-    """Tell the installed version of a distribution, or an empty string where it is not installed."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 # --- what comes back ------------------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ class World:
         lister: Callable[[], Iterable[Agent]] | None = None,
         runner: Runner | None = None,
         host: RecordingHost | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
         names = agents or ("dev",)
-        self.clock = FakeClock()
+        self.clock = clock if clock is not None else FakeClock()
         self.calendar = InMemoryCalendar(self.clock, names)
         self.host = host if host is not None else RecordingHost(on_wake)
         self.agents = [Agent(id=name) for name in names]

@@ -75,27 +75,32 @@ class Beats:
     # --- the timer --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Tick at once, then at every interval."""
+        """Tick at once, then at every interval.
+
+        Raises:
+            RuntimeError: The system has no thread left for the timer.
+        """
         now = self._clock.monotonic()
         with self._lock:
             self._cadence_at = now
-        self._plan()
+        if not self._plan():
+            raise RuntimeError("the system has no thread left for the timer")
 
-    def _plan(self) -> None:
-        """Have the wheel turn when next something is due."""
+    def _plan(self) -> bool:
+        """Have the wheel turn when next something is due; tell whether it will."""
         now = self._clock.monotonic()
         next_due = self._roster.next_due()
         with self._lock:
             if self._cadence_at is None:
-                return
+                return True
             due = self._cadence_at
             if next_due is not None:
                 # While the lister is being asked, those who are due wait for it, though not for ever.
                 due = min(due, max(next_due, self._patience_until(now)))
             if self._planned is not None and self._planned <= due:
-                return
+                return True
             self._planned = due
-        self._wheel.at(due, partial(self._turn, due))
+        return self._wheel.at(due, partial(self._turn, due))
 
     def _patience_until(self, now: float) -> float:
         """Tell until when to wait for the lister; past where it is not being asked."""
@@ -257,7 +262,6 @@ class Beats:
 
     def tick(self) -> TickReport:
         """Heartbeat every agent now and follow up, waiting for as much as may be waited for here."""
-        self._notice_jump()
         if self._place.may_wait_for_heartbeats:
             self._await_lister()
         new, under_way = self._roster.take_all()

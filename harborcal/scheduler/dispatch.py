@@ -112,7 +112,7 @@ class Dispatch:
                 wake_id=claim.wake_id,
                 report=AttemptReport(claim, self._reports),
             )
-            returned: object = self._host.wake_agent(request)  # type: ignore[func-returns-value]
+            returned = self._host.wake_agent(request)
         if inspect.iscoroutine(returned):
             returned.close()
             raise HostError("wake_agent is a coroutine function: harborcal's hosts are synchronous")

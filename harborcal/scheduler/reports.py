@@ -37,7 +37,8 @@ class Reports:
             self._hear(claim)
             with self._lanes.enter(claim):
                 self._must_be_active(claim)
-                # What the calendar was still owed does not matter any more: nothing may follow a terminal update.
+                # From inside the wake too, the calendar learns of the start before it learns of the end.
+                self._updates.push_owed(claim)
                 receipt = self._updates.push(claim, update, summary=summary)
                 self._ledger.settle(
                     claim,

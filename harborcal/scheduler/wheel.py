@@ -28,18 +28,20 @@ class Wheel:
         self._timer: Timer | None = None  # guarded by _lock
         self._generation = 0  # guarded by _lock; a timer of an earlier one does nothing
 
-    def at(self, due: float, callback: Callable[[], None]) -> None:
-        """Call back at ``due``, or at once when that is past."""
+    def at(self, due: float, callback: Callable[[], None]) -> bool:
+        """Call back at ``due``, or at once when that is past; False where no timer could be started for it."""
         with self._lock:
             if self._closed.is_set():
-                return
+                return True
             self._count += 1
             heapq.heappush(self._entries, (due, self._count, callback))
         try:
             self._arm()
         except RuntimeError as error:
-            # A later timer may still be waiting; if none is, the next call or the retrying thread arms again.
+            # While the loop runs, the timer that waits, or the thread that is firing, arms again.
             self._on_error("threads", error)
+            return False
+        return True
 
     def close(self) -> None:
         """Call back no more. A callback that has begun goes on."""

@@ -16,6 +16,7 @@ import threading
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast
@@ -35,7 +36,6 @@ from harborcal.wire import HEARTBEAT_PATH, MAX_DURATION
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict", 422: "Unprocessable Content"}
 _UPDATE_PATH = re.compile(r"/calendar/slots/(?:virtual/(?P<virtual>[^/]+)|(?P<real>[^/]+))/agent-update")
 _TIME_OF_DAY = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?")
 
@@ -71,7 +71,7 @@ def calendar_app(calendar: InMemoryCalendar) -> "WSGIApplication":
         answer = _answer(calendar, environ)
         body = json.dumps(answer.body).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *answer.headers]
-        start_response(f"{answer.status} {_REASONS.get(answer.status, 'Said on Demand')}", headers)
+        start_response(f"{answer.status} {responses.get(answer.status, 'Said on Demand')}", headers)
         return [body]
 
     return app
@@ -522,7 +522,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _status(self, fault: Fault, _body: bytes) -> None:
         self._send(
-            _Reply(f"{fault.code} {_REASONS.get(fault.code, 'Said on Demand')}", list(fault.headers), fault.body)
+            _Reply(f"{fault.code} {responses.get(fault.code, 'Said on Demand')}", list(fault.headers), fault.body)
         )
 
     def _drop(self, _fault: Fault, _body: bytes) -> None:

@@ -13,10 +13,11 @@ from harborcal.errors import (
     CalendarUnavailableError,
     ConfigurationError,
     LifecycleError,
+    NotSentError,
     TransportError,
 )
 from harborcal.model import Heartbeat, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
-from harborcal.net import Deadline, NotSentError
+from harborcal.net import Deadline
 from harborcal.transport import Transport
 
 MAX_ATTEMPTS = 100

@@ -84,10 +84,11 @@ def scripted_world() -> tuple[World, Scripted]:
 @pytest.mark.parametrize("verb", ["complete", "abort"])
 def test_nothing_follows_a_terminal_update_sent_from_inside_the_wake(verb: str) -> None:
     world = World(on_wake=lambda wake: getattr(wake.report, verb)("done at once"))
-    world.add()
+    key = world.add()
     world.scheduler.tick()
     world.scheduler.tick()
-    assert world.sent == [("dev", "finished" if verb == "complete" else "aborted")]
+    assert world.sent == [("dev", "ongoing"), ("dev", "finished" if verb == "complete" else "aborted")]
+    assert world.calendar.slot(key).started_at == dt.time(9, 0)
     assert not world.scheduler.status().active
 
 
@@ -110,7 +111,7 @@ def test_a_wake_that_raises_after_its_agent_completed_does_not_undo_the_completi
     world.scheduler.tick()
     [entry] = world.scheduler.status().history
     assert (entry.status, entry.summary) == ("finished", "quick")
-    assert world.sent == [("dev", "finished")]
+    assert world.sent == [("dev", "ongoing"), ("dev", "finished")]
 
 
 @pytest.mark.parametrize(("locked", "status"), [(False, "deferred"), (True, "aborted")])
@@ -483,14 +484,14 @@ def test_a_lost_ongoing_is_sent_again_with_its_first_start_while_the_slot_is_act
     assert len(world.host.wakes) == 1
 
 
-def test_a_lost_ongoing_is_not_sent_any_more_once_the_agent_is_done() -> None:
+def test_a_lost_ongoing_goes_out_before_the_end_and_never_after_it() -> None:
     world = World()
     world.add()
     world.calendar.fail_next(TransportError("down"), on="update")
     world.scheduler.tick()
     world.scheduler.complete("dev")
     world.scheduler.tick()
-    assert world.sent == [("dev", "finished")]
+    assert world.sent == [("dev", "ongoing"), ("dev", "finished")]
 
 
 def test_a_lost_ongoing_goes_out_before_a_pause() -> None:

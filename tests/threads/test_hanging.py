@@ -1,11 +1,11 @@
 """What hangs for ever: hosts, transports, listers, logs. Real threads, waiting on events; nobody else may wait."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pytest
 
-from harborcal import Agent, Heartbeat, SchedulerConfig, Slot, VerdictReason, WakeRequest
+from harborcal import Agent, Heartbeat, SchedulerConfig, Slot, Task, ThreadRunner, VerdictReason, WakeRequest
 from harborcal.testing import RecordingHost
 from tests.scheduler.test_settlement import Layer
 from tests.world import World, threaded
@@ -120,7 +120,7 @@ def test_an_agent_may_complete_from_outside_while_its_wake_hangs(release: thread
     world.scheduler.complete("dev", "done")
     release.set()
     until(world, lambda: world.scheduler.status().wakes_under_way == 0)
-    assert world.sent == [("dev", "finished")]
+    assert world.sent == [("dev", "ongoing"), ("dev", "finished")]
 
 
 def test_one_agent_cannot_hold_more_than_three_threads_captive(release: threading.Event) -> None:
@@ -222,7 +222,17 @@ def test_a_tick_joins_a_heartbeat_that_is_under_way(release: threading.Event) ->
         entered.set()
         release.wait(PATIENCE)
 
-    world = threaded("dev", config=config())
+    class Watched(ThreadRunner):
+        """Tells when somebody waits for a second time: first for the lister, then for heartbeats."""
+
+        waits = threading.Semaphore(0)
+
+        def wait(self, tasks: Iterable[Task], timeout: float) -> float:
+            self.waits.release()
+            return super().wait(tasks, timeout)
+
+    runner = Watched()
+    world = World("dev", config=config(), runner=runner)
     world.calendar.before_heartbeat = hold
     world.scheduler.start()
     world.clock.advance(0)
@@ -230,7 +240,7 @@ def test_a_tick_joins_a_heartbeat_that_is_under_way(release: threading.Event) ->
     joined: list[object] = []
     ticking = threading.Thread(target=lambda: joined.append(world.scheduler.tick()))
     ticking.start()
-    until(world, lambda: world.scheduler.status().heartbeats_under_way == 1)
+    assert all(runner.waits.acquire(timeout=PATIENCE) for _ in range(2))
     release.set()
     ticking.join(PATIENCE)
     assert [report.agents for report in joined] == [("dev",)]  # type: ignore[attr-defined]

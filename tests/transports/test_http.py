@@ -29,12 +29,13 @@ from harborcal.errors import (
     ConfigurationError,
     LifecycleError,
     MalformedAnswerError,
+    NotSentError,
     TransportError,
     TransportTimeoutError,
 )
 from harborcal.model import AgentStatus, PluginInfo, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
-from harborcal.net import NotSentError
-from harborcal.transports.http import HttpTransport, _make_context, claw_of
+from harborcal.transports.http import HttpTransport, claw_of
+from harborcal.transports.punctual import make_context
 from tests.transports.rawserver import EMPTY, PATIENCE, Connection, RawServer, answer
 
 URL = "https://calendar.example/api"
@@ -332,7 +333,10 @@ def test_what_a_session_brings_is_honoured() -> None:
 def test_an_auth_that_signs_bodies_sees_each_body() -> None:
     def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["X-Signature"] = str(len(request.body or b""))
+        request.hooks["response"].append(lambda *_, **__: heard.append(request.headers["X-Agent-ID"]))
         return request
+
+    heard: list[str] = []
 
     def factory() -> requests.Session:
         session = requests.Session()
@@ -345,6 +349,7 @@ def test_an_auth_that_signs_bodies_sees_each_body() -> None:
         transport.heartbeat(agent_id)
     lengths = [int(call.request.headers["X-Signature"]) for call in responses.calls]
     assert lengths[1] - lengths[0] == 19
+    assert heard == ["a", "a" * 20], "each answer is heard by the hook of its own request only"
     transport.close()
 
 
@@ -369,21 +374,20 @@ def test_an_adapter_of_the_users_own_is_kept() -> None:
 
 
 def test_with_an_adapter_of_the_users_own_a_dripping_body_is_cut_between_reads() -> None:
-    def factory() -> requests.Session:
-        session = requests.Session()
-        session.mount("http://", HTTPAdapter(max_retries=1))
-        return session
+    session = requests.Session()
+    session.mount("http://", own := HTTPAdapter(max_retries=1))
 
     def drip(connection: Connection) -> None:
         connection.send(answer(b"", length=1000))
         connection.drip(b" " * 1000)
 
     with RawServer(once(drip)) as server:
-        transport = HttpTransport(server.url, timeout=0.2, session_factory=factory)
+        transport = HttpTransport(server.url, timeout=0.2, session_factory=lambda: session)
         begun = time.monotonic()
         with pytest.raises(TransportTimeoutError, match=r"within 0\.2 s"):
             transport.heartbeat("a")
         assert time.monotonic() - begun < 3.0
+        assert session.get_adapter(server.url) is own
         transport.close()
 
 
@@ -489,13 +493,15 @@ def test_the_body_of_a_redirect_is_not_read() -> None:
         transport.close()
 
 
-def test_cookies_are_not_kept() -> None:
+def test_cookies_are_neither_sent_back_nor_kept() -> None:
+    session = requests.Session()
     with RawServer.serving(answer(EMPTY, "200 OK", "Set-Cookie: track=1; Path=/")) as server:
-        transport = HttpTransport(server.url)
+        transport = HttpTransport(server.url, session_factory=lambda: session)
         for _ in range(2):
             transport.heartbeat("a")
         transport.close()
         assert [header_of(request, "Cookie") for request in server.requests] == [[], []]
+    assert len(session.cookies) == 0
 
 
 # --- the total deadline
@@ -720,6 +726,14 @@ def test_a_refusal_stands_whatever_becomes_of_its_body(data: bytes) -> None:
         transport.close()
 
 
+def test_an_encoding_that_nobody_asked_for_is_named() -> None:
+    with sending(answer(gzip.compress(EMPTY), "200 OK", "Content-Encoding: gzip")) as server:
+        transport = HttpTransport(server.url)
+        with pytest.raises(MalformedAnswerError, match="encoded"):
+            transport.heartbeat("a")
+        transport.close()
+
+
 def test_a_body_that_is_said_to_be_too_long_is_not_read() -> None:
     def script(connection: Connection) -> None:
         connection.send(answer(b"", length=2**30))
@@ -843,8 +857,9 @@ def test_a_kept_connection_that_ended_between_requests_is_replaced() -> None:
 def test_a_fresh_connection_that_ends_under_a_request_is_not_tried_again() -> None:
     with sending(b"") as server:
         transport = HttpTransport(server.url)
-        with pytest.raises(TransportError):
+        with pytest.raises(TransportError) as caught:
             transport.heartbeat("a")
+        assert type(caught.value) is TransportError
         assert server.connections == 1
         transport.close()
 
@@ -903,6 +918,7 @@ def test_an_error_that_the_caller_is_handling_is_not_mixed_up_with_the_calls_own
             with pytest.raises(TransportError) as caught:
                 transport.heartbeat("a")
         assert "RemoteDisconnected" in str(caught.value)
+        assert "TLS" not in str(caught.value)
         transport.close()
 
 
@@ -947,6 +963,12 @@ def test_a_closed_transport_refuses_calls_and_hangs_up() -> None:
 @pytest.mark.parametrize("is_secure", [False, True], ids=["answer", "handshake"])
 def test_closing_cuts_short_what_is_under_way(is_secure: bool) -> None:
     arrived = threading.Event()
+    closed: list[bool] = []
+
+    class Watched(requests.Session):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
 
     def script(connection: Connection, _: int) -> None:
         connection._socket.recv(1)
@@ -954,12 +976,14 @@ def test_closing_cuts_short_what_is_under_way(is_secure: bool) -> None:
         connection.stall()
 
     with RawServer(script) as server, ThreadPoolExecutor(1) as pool:
-        transport = HttpTransport(server.url.replace("http", "https") if is_secure else server.url, timeout=60.0)
+        url = server.url.replace("http", "https") if is_secure else server.url
+        transport = HttpTransport(url, timeout=60.0, session_factory=Watched)
         call = pool.submit(transport.heartbeat, "a")
         assert arrived.wait(PATIENCE)
         transport.close()
         with pytest.raises(TransportError, match="closed during the exchange"):
             call.result(PATIENCE)
+        assert closed == [True]
 
 
 def test_a_session_that_is_made_while_closing_is_closed_at_once() -> None:
@@ -1103,7 +1127,7 @@ def test_a_directory_of_authorities_may_be_empty_and_then_trusts_nobody(authorit
 
 
 def test_a_connection_that_reports_to_no_deadline_is_secured_all_the_same(authority: trustme.CA, ca_file: str) -> None:
-    context = _make_context(ca_file, None)
+    context = make_context(ca_file, None)
     buffer = bytearray(4)
     with (
         RawServer.serving(answer(), tls=server_context(authority)) as server,

@@ -15,11 +15,11 @@ from harborcal.errors import (
     HarborcalError,
     LifecycleError,
     MalformedAnswerError,
+    NotSentError,
     TransportError,
     TransportTimeoutError,
 )
 from harborcal.model import Heartbeat, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
-from harborcal.net import NotSentError
 from harborcal.transport import Transport
 from harborcal.transports.retrying import RetryingTransport
 

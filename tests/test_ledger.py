@@ -1,0 +1,129 @@
+"""The ledger by itself: what a scheduler's tests do not reach."""
+
+import datetime as dt
+
+from harborcal import Slot, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
+from harborcal.ledger import SETTLED_MEMORY, Claim, Ledger
+
+NOW = dt.datetime(2026, 1, 5, 9, 0, tzinfo=dt.UTC)
+FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=1)
+
+
+def claim(ledger: Ledger, agent_id: str, slot: Slot) -> Claim | None:
+    return ledger.claim(agent_id, slot, asked=ledger.ask(), now=NOW, wake_id="w")
+
+
+def sure(taken: Claim | None) -> Claim:
+    assert taken is not None
+    return taken
+
+
+def test_an_agent_takes_one_slot_and_a_slot_one_agent() -> None:
+    ledger = Ledger(4)
+    assert claim(ledger, "a", Slot(id=1)) is not None
+    assert claim(ledger, "a", Slot(id=2)) is None
+    assert claim(ledger, "b", Slot(id=1)) is None
+    assert ledger.take_up("b", Slot(id=1, status=SlotStatus.ONGOING), asked=ledger.ask(), now=NOW, wake_id="w") is None
+
+
+def test_a_claim_is_refused_on_an_answer_that_is_older_than_the_settlement() -> None:
+    ledger = Ledger(4)
+    asked = ledger.ask()
+    ledger.settle(sure(claim(ledger, "a", Slot(id=1))), SlotStatus.FINISHED, now=NOW, update=FINISHED)
+    assert ledger.claim("b", Slot(id=1), asked=asked, now=NOW, wake_id="w") is None
+    assert ledger.claim("b", Slot(id=1), asked=ledger.ask(), now=NOW, wake_id="w") is not None
+
+
+def test_whoever_comes_second_changes_nothing() -> None:
+    ledger = Ledger(4)
+    first = sure(claim(ledger, "a", Slot(id=1)))
+    assert ledger.settle(first, SlotStatus.FINISHED, now=NOW) is not None
+    second = sure(claim(ledger, "a", Slot(id=2)))
+    assert ledger.settle(first, SlotStatus.ABORTED, now=NOW) is None
+    assert not ledger.wake_failed(first, "late", now=NOW, at=0.0)
+    assert not ledger.woken(first)
+    assert not ledger.hear(first, NOW)
+    ledger.unclaim(first)
+    assert ledger.active_of("a") is second
+
+
+def test_a_confused_calendar_cannot_make_two_agents_share_a_slot() -> None:
+    ledger = Ledger(4)
+    one = sure(claim(ledger, "a", Slot(id=1)))
+    other = sure(claim(ledger, "b", Slot(virtual_id="plan-1-2026-01-05")))
+    ledger.took(other, other.first_update, UpdateReceipt(slot=SlotKey.real(1)))
+    assert ledger.key_of(other) == SlotKey.virtual("plan-1-2026-01-05")
+    ledger.settle(other, SlotStatus.FINISHED, now=NOW)
+    assert claim(ledger, "c", Slot(id=1)) is None
+    ledger.settle(one, SlotStatus.FINISHED, now=NOW)
+    assert claim(ledger, "c", Slot(id=1)) is not None
+
+
+def test_the_memory_of_settled_slots_is_bounded_but_never_loses_what_is_undelivered() -> None:
+    ledger = Ledger(1)
+    asked = ledger.ask()
+    kept = sure(claim(ledger, "a", Slot(id=0)))
+    ledger.settle(kept, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
+    for number in range(1, SETTLED_MEMORY + 2):
+        ledger.settle(sure(claim(ledger, "a", Slot(id=number))), SlotStatus.FINISHED, now=NOW, update=FINISHED)
+    standings = ledger.standings("a", [Slot(id=0), Slot(id=1), Slot(id=SETTLED_MEMORY + 1)], asked=asked)
+    assert [bool(standing and standing.settled) for standing in standings] == [True, False, True]
+
+
+def test_nothing_undelivered_is_lost_even_beyond_the_bound() -> None:
+    ledger = Ledger(1)
+    for number in range(SETTLED_MEMORY + 2):
+        taken = sure(claim(ledger, "a", Slot(id=number)))
+        ledger.settle(taken, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
+    [standing] = ledger.standings("a", [Slot(id=0)], asked=ledger.ask())
+    assert standing is not None
+    assert standing.settled
+
+
+def test_a_failure_that_rolled_out_of_the_history_is_counted_in_a_new_entry() -> None:
+    ledger = Ledger(1)
+    for _ in range(2):
+        assert ledger.wake_failed(sure(claim(ledger, "a", Slot(id=1))), "wake failed: x", now=NOW, at=0.0)
+        ledger.settle(sure(claim(ledger, "b", Slot(id=2))), SlotStatus.FINISHED, now=NOW)
+    assert ledger.wake_failed(sure(claim(ledger, "a", Slot(id=1))), "wake failed: x", now=NOW, at=0.0)
+    _, history = ledger.snapshot({})
+    assert [(entry.ident, entry.count, entry.attempt) for entry in history] == [("1", 1, 3)]
+
+
+def test_a_slot_whose_start_lies_ahead_of_the_clock_was_started_now() -> None:
+    ledger = Ledger(1)
+    slot = Slot(id=1, status=SlotStatus.ONGOING, started_at=dt.time(23, 0))
+    taken = sure(ledger.take_up("a", slot, asked=ledger.ask(), now=NOW, wake_id="w"))
+    assert taken.started_at == NOW
+
+
+def test_outcomes_for_slots_that_nobody_knows_are_ignored() -> None:
+    ledger = Ledger(1)
+    ledger.delivered(SlotKey.real(9), SlotKey.real(9))
+    assert ledger.undeliverable(SlotKey.real(9), "no") is None
+    ledger.forget("nobody")
+
+
+def test_failures_of_one_slot_do_not_disturb_anothers() -> None:
+    ledger = Ledger(4)
+    for number in (1, 2):
+        ledger.wake_failed(sure(claim(ledger, "a", Slot(id=number))), "wake failed: x", now=NOW, at=float(number))
+    both = [Slot(id=1), Slot(id=2)]
+    standings = ledger.standings("a", both, asked=ledger.ask())
+    assert [standing.failed_at for standing in standings if standing] == [1.0, 2.0]
+    assert ledger.woken(sure(claim(ledger, "a", Slot(id=1))))
+    standings = ledger.standings("a", [Slot(id=2)], asked=ledger.ask())
+    assert [standing.failures for standing in standings if standing] == [1]
+
+
+def test_outcomes_that_come_later_reach_the_slot_while_it_is_active_and_after() -> None:
+    ledger = Ledger(4)
+    virtual, real = SlotKey.virtual("plan-1-2026-01-05"), SlotKey.real(5)
+    taken = sure(claim(ledger, "a", Slot(virtual_id="plan-1-2026-01-05")))
+    ledger.delivered(virtual, real)
+    assert ledger.key_of(taken) == real
+    ledger.settle(taken, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
+    ledger.delivered(real, SlotKey.real(6))
+    asked = ledger.ask()
+    assert ledger.unheeded([Slot(id=6, status=SlotStatus.ONGOING)], asked=asked)
+    assert not ledger.unheeded([Slot(id=6)], asked=asked)
