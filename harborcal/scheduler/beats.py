@@ -152,14 +152,13 @@ class Beats:
 
         None where it is being asked already, or cannot be.
         """
+        now = self._clock.monotonic()
         with self._lock:
-            if self._listing_since is not None:
-                late = self._clock.monotonic() - self._listing_since
-            else:
-                late = None
-                self._listing_since = self._clock.monotonic()
-        if late is not None:
-            if late >= self._config.lister_timeout:
+            since = self._listing_since
+            if since is None:
+                self._listing_since = now
+        if since is not None:
+            if now - since >= self._config.lister_timeout:
                 self._on_error("agents", TransportTimeoutError("the lister has not answered: the last list stands"))
             return None
         try:
@@ -277,8 +276,9 @@ class Beats:
 
     def _await_lister(self) -> None:
         task = self._ask_lister(serve=False)
+        now = self._clock.monotonic()
         with self._lock:
-            patient = self._patience_until(self._clock.monotonic()) > self._clock.monotonic()
+            patient = self._patience_until(now) > now
             task = task or (self._listing_task if patient else None)
         if task is not None:
             self._runner.wait([task], self._config.lister_timeout)

@@ -147,12 +147,16 @@ class Crew(Generic[AnyJob]):
 
     def _run(self, worker: _Worker[AnyJob]) -> None:
         first = True
-        while (job := self._pull(worker, first=first)) is not None:
-            first = False
-            try:
-                self._work(job)
-            except BaseException as error:  # noqa: BLE001 - the worker must go on to the next job
-                self._on_error("loop", error)
+        try:
+            while (job := self._pull(worker, first=first)) is not None:
+                first = False
+                try:
+                    self._work(job)
+                except BaseException as error:  # noqa: BLE001 - the worker must go on to the next job
+                    self._on_error("loop", error)
+        finally:
+            with self._lock:
+                self._workers.discard(worker)
 
     def _pull(self, worker: _Worker[AnyJob], *, first: bool) -> AnyJob | None:
         since = self._clock.monotonic()

@@ -196,7 +196,8 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001 - a transport that cannot close must not keep us from ending
             self._voice.fault("", "close", error, "calendar transport cannot close", err=describe(error))
         finally:
-            self._voice.flush(min(1.0, max(0.0, timeout)))
+            self._voice.flush(min(1.0, timeout))
+            self._voice.close()
             self._lifespan.end_stop()
 
     def __enter__(self) -> Self:

@@ -24,6 +24,7 @@ class Voice:
         self._lock = threading.Lock()
         self._lines: deque[tuple[str, str, Mapping[str, object]]] = deque()  # guarded by _lock
         self._speaking = False  # guarded by _lock
+        self._closed = False  # guarded by _lock
         self._task: Task | None = None  # guarded by _lock
 
     def info(self, message: str, **fields: object) -> None:
@@ -46,8 +47,15 @@ class Voice:
             task = self._task if self._speaking else None
         return timeout if task is None else self._runner.wait([task], timeout)
 
+    def close(self) -> None:
+        """Say no more: no thread starts after the end."""
+        with self._lock:
+            self._closed = True
+
     def _say(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         with self._lock:
+            if self._closed:
+                return
             full = len(self._lines) >= BACKLOG
             if not full:
                 self._lines.append((level, message, fields))

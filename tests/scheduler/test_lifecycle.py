@@ -40,6 +40,28 @@ def test_after_stop_everything_that_would_do_something_is_refused_and_looking_on
     assert repr(world.scheduler) == "<Scheduler stopped, every 30 s>"
 
 
+def test_nothing_is_logged_after_the_end() -> None:
+    world = World()
+    world.add()
+    world.scheduler.tick()
+    late = world.host.wakes[0].report
+    world.scheduler.stop()
+    before = len(world.host.logs)
+    with pytest.raises(LifecycleError):
+        late.complete()
+    world.clock.advance(600)
+    assert len(world.host.logs) == before
+
+
+def test_a_wake_that_was_queued_when_the_stop_was_requested_is_undone() -> None:
+    world = World("a", "b", on_wake=lambda wake: world.scheduler.request_stop())
+    world.add("a")
+    world.add("b")
+    world.scheduler.tick()
+    assert world.host.woken == [("a", "1")]
+    assert [active.agent_id for active in world.scheduler.status().active] == ["a"]
+
+
 def test_stop_before_start_closes_the_transport() -> None:
     world = World()
     world.scheduler.stop()
