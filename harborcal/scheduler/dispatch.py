@@ -18,7 +18,7 @@ MessageBuilder = Callable[[Slot], str]
 
 
 class Wake:
-    """One wake on its way to the host. ``outcome`` is ``woken`` or ``failed`` once it is known, else empty."""
+    """One wake on its way to the host. ``outcome`` is ``woken``, ``failed`` or ``undone`` at its end, empty before."""
 
     __slots__ = ("claim", "outcome")
 
@@ -87,16 +87,22 @@ class Dispatch:
         return f"{self._randomness.getrandbits(128):032x}"
 
     def _enter(self, wake: Wake) -> None:
-        """Wake the agent, then tell the calendar that the slot is ongoing."""
+        outcome = self._attempt(wake.claim)
+        # Only now, with everything told: whoever waits for the wake waits for its update too.
+        wake.outcome = wake.outcome or outcome
+
+    def _attempt(self, claim: Claim) -> str:
+        """Wake the agent, then tell the calendar that the slot is ongoing; return the wake's outcome."""
         if not self._lifespan.may_begin:
-            self._ledger.unclaim(wake.claim)
-            return
+            self._ledger.unclaim(claim)
+            return "undone"
         try:
-            self._wake_agent(wake.claim)
+            self._wake_agent(claim)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
-            self._failed(wake, error)
-        else:
-            self._woken(wake)
+            self._failed(claim, error)
+            return "failed"
+        self._woken(claim)
+        return "woken"
 
     def _wake_agent(self, claim: Claim) -> None:
         with self._place.inside("wake"):
@@ -117,22 +123,19 @@ class Dispatch:
             returned.close()
             raise HostError("wake_agent is a coroutine function: harborcal's hosts are synchronous")
 
-    def _woken(self, wake: Wake) -> None:
-        with self._lanes.enter(wake.claim):
-            active = self._ledger.woken(wake.claim)
-            wake.outcome = wake.outcome or "woken"
-            if active:
-                self._troubles.clear(wake.owner, "wake")
-                try:
-                    self._updates.push_owed(wake.claim)
-                except (CalendarRefusedError, TransportError, LifecycleError):
-                    return  # noted where it happened; the next heartbeat sends it again
+    def _woken(self, claim: Claim) -> None:
+        with self._lanes.enter(claim):
+            if not self._ledger.woken(claim):
+                return
+            self._troubles.clear(claim.agent_id, "wake")
+            try:
+                self._updates.push_owed(claim)
+            except (CalendarRefusedError, TransportError, LifecycleError):
+                return  # noted where it happened; the next heartbeat sends it again
 
-    def _failed(self, wake: Wake, error: BaseException | str) -> None:
-        claim = wake.claim
-        reason = f"wake failed: {error if isinstance(error, str) else describe(error)}"
-        self._troubles.note(wake.owner, "wake", reason)
-        wake.outcome = wake.outcome or "failed"
+    def _failed(self, claim: Claim, error: BaseException) -> None:
+        reason = f"wake failed: {describe(error)}"
+        self._troubles.note(claim.agent_id, "wake", reason)
         with self._lanes.enter(claim):
             if self._ledger.is_active(claim) and self._ledger.was_told(claim):
                 self._give_back(claim)
