@@ -69,7 +69,7 @@ def check_origin(base_url: object, has_secret: bool) -> str:
     """
     parts = _split(base_url)
     if parts.scheme not in {"http", "https"}:
-        raise ConfigurationError(f"base_url is http or https, not {clean(parts.scheme, 40) or 'without a scheme'!r}")
+        raise ConfigurationError(f"base_url is http or https, not {clean(parts.scheme, 40)!r}")
     if "@" in parts.netloc:
         raise ConfigurationError("base_url carries no user or password: give the key as api_key")
     if "?" in str(base_url) or "#" in str(base_url):
@@ -84,6 +84,8 @@ def check_origin(base_url: object, has_secret: bool) -> str:
 def _split(base_url: object) -> SplitResult:
     if not isinstance(base_url, str) or _URL.fullmatch(base_url) is None:
         raise ConfigurationError("base_url is a URL in printable ASCII (an international host in its xn-- form)")
+    if "://" not in base_url:
+        raise ConfigurationError("base_url begins with http:// or https://")
     try:
         parts = urlsplit(base_url)
         is_whole = bool(parts.hostname) and parts.port != 0

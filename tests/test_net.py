@@ -282,3 +282,8 @@ def test_the_calendars_own_words_are_capped() -> None:
 @given(st.binary())
 def test_no_body_breaks_the_reading_of_details(body: bytes) -> None:
     assert isinstance(net.detail_of(body), str)
+
+
+def test_a_base_url_without_a_scheme_is_told_what_it_lacks_and_not_what_it_holds() -> None:
+    with pytest.raises(ConfigurationError, match=r"^base_url begins with http:// or https://$"):
+        net.check_origin("user:hunter2@localhost:8000", has_secret=False)

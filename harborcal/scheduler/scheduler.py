@@ -141,6 +141,8 @@ class Scheduler:
     def run(self) -> None:
         """Run until someone asks to stop, then stop: for a program that has nothing else to do.
 
+        Ctrl-C stops it too, and is raised as `KeyboardInterrupt` once it has stopped.
+
         Raises:
             LifecycleError: It was started or stopped before.
         """
@@ -360,10 +362,12 @@ def _check_doors(transport: object, host: object, agents: object, message: objec
         ("transport", transport, ("heartbeat", "update_slot", "close")),
         ("host", host, ("wake_agent", "log")),
     ):
+        if isinstance(value, type):
+            raise ConfigurationError(f"the {name} is an object, not a class: {value.__name__}")
         missing = [method for method in methods if not callable(getattr(value, method, None))]
         if missing:
             raise ConfigurationError(f"the {name} has no method {' or '.join(missing)}: {type(value).__name__}")
     if not callable(agents):
-        raise ConfigurationError("agents is a callable that lists the agents; there is none")
+        raise ConfigurationError(f"agents is a callable that lists the agents, not {type(agents).__name__}")
     if not callable(message):
         raise ConfigurationError("message is a callable that turns a slot into text")

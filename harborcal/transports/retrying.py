@@ -75,6 +75,8 @@ class RetryingTransport:
             raise ConfigurationError(f"attempts is a whole number in 1..{MAX_ATTEMPTS}, not {attempts!r}")
         if seed is not None and type(seed) is not int:
             raise ConfigurationError(f"seed is a whole number or None, not {seed!r}")
+        if not callable(getattr(inner, "update_slot", None)):
+            raise ConfigurationError(f"inner is a transport, not {type(inner).__name__}")
         self.inner = inner
         self._attempts = attempts
         self._base_delay = _check_delay("base_delay", base_delay)

@@ -49,8 +49,10 @@ def test_a_history_size_that_is_no_sensible_whole_number_is_refused(size: int) -
 
 
 def test_a_scheduler_without_a_lister_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="agents"):
+    with pytest.raises(ConfigurationError, match="agents is a callable that lists the agents, not NoneType"):
         Scheduler(InMemoryCalendar(), RecordingHost(), None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="not list"):
+        Scheduler(InMemoryCalendar(), RecordingHost(), [Agent(id="dev")])  # type: ignore[arg-type]
 
 
 def test_a_tick_logs_the_number_of_agents_and_serves_each() -> None:
@@ -291,6 +293,8 @@ def test_doors_that_lack_a_method_are_refused_by_name() -> None:
         Scheduler(InMemoryCalendar(), object(), list)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="the transport has no method heartbeat"):
         Scheduler(object(), RecordingHost(), list)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="the transport is an object, not a class: InMemoryCalendar"):
+        Scheduler(InMemoryCalendar, RecordingHost(), list)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="message"):
         Scheduler(InMemoryCalendar(), RecordingHost(), list, message="hello")  # type: ignore[arg-type]
 

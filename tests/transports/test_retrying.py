@@ -4,6 +4,7 @@ import datetime as dt
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -432,3 +433,9 @@ def test_many_attempts_do_not_overflow_the_back_off() -> None:
         "a", SLOT, UPDATE
     )
     assert inner.calls == 100
+
+
+@pytest.mark.parametrize("inner", [None, "http://127.0.0.1:8000", object()])
+def test_what_is_no_transport_cannot_be_wrapped(inner: Any) -> None:
+    with pytest.raises(ConfigurationError, match="inner is a transport, not"):
+        RetryingTransport(inner)
