@@ -140,10 +140,22 @@ class Ledger:
             if agent_id in self._failures:
                 self._prune_failures(agent_id, ())
             return []
+        if not self._knows_any(agent_id, slots):
+            return [None] * len(slots)
         with self._lock:
             standings = [self._standing(agent_id, slot, asked) for slot in slots]
-        self._prune_failures(agent_id, slots)
+        if agent_id in self._failures:
+            self._prune_failures(agent_id, slots)
         return standings
+
+    def _knows_any(self, agent_id: str, slots: Sequence[Slot]) -> bool:
+        """Look without the lock whether there is anything to tell of the slots; mostly there is not.
+
+        A slot that is just being settled may be missed: then its claim, which looks under the lock, is refused.
+        """
+        return agent_id in self._failures or any(
+            key in self._held or key in self._settled for slot in slots for key in _keys(slot)
+        )
 
     def _standing(self, agent_id: str, slot: Slot, asked: int) -> Standing | None:
         if slot.id is None and slot.virtual_id is None:
@@ -151,7 +163,7 @@ class Ledger:
         keys = slot.keys
         settled = self._why_settled(slot, keys, asked)
         holder = next((self._held[key] for key in keys if key in self._held), None)
-        failures = self._failures.get(agent_id, {}).get(slot.key)
+        failures = self._failures.get(agent_id, {}).get(keys[0])
         if not settled and holder is None and failures is None:
             return None
         return Standing(
@@ -259,8 +271,7 @@ class Ledger:
 
     def active_of(self, agent_id: str) -> Claim | None:
         """Tell what an agent holds."""
-        with self._lock:
-            return self._active.get(agent_id)
+        return self._active.get(agent_id)  # a lone read, which is atomic: every heartbeat makes two
 
     def is_active(self, claim: Claim) -> bool:
         """Tell whether the claim is still its agent's."""

@@ -290,7 +290,7 @@ class Slot(DataClassJsonMixin):
     @property
     def ident(self) -> str:
         """The id in a wake's ``source``: the real id in decimal, else the virtual id."""
-        return str(self.key)
+        return str(self.id) if self.id is not None else str(self.key)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

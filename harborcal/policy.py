@@ -127,18 +127,22 @@ def _hindrance(slot: Slot, standing: Standing, scene: _Scene) -> Verdict | None:
     if slot.id is None and slot.virtual_id is None:
         return Verdict(ident="", reason=VerdictReason.UNREADABLE, detail="slot has neither real id nor virtual id")
     pending = slot.status.is_pending
-    reasons = (
-        (VerdictReason.SETTLED, standing.settled or _over(slot)),
-        (VerdictReason.TAKEN, standing.taken),
-        (VerdictReason.NOT_DUE, _early(slot, scene.now) if pending else ""),
-        (VerdictReason.BACKING_OFF, _resting(standing, scene) if pending else ""),
-        (VerdictReason.AGENT_STATE, scene.asleep if pending else ""),
-        (VerdictReason.BUSY, scene.busy),
-    )
-    for reason, detail in reasons:
-        if detail:
-            return Verdict(ident=slot.ident, reason=reason, detail=detail)
-    return None
+    # A chain, not a table: what comes later is not worked out for a slot that an earlier reason keeps back.
+    if detail := standing.settled or _over(slot):
+        reason = VerdictReason.SETTLED
+    elif detail := standing.taken:
+        reason = VerdictReason.TAKEN
+    elif pending and (detail := _early(slot, scene.now)):
+        reason = VerdictReason.NOT_DUE
+    elif pending and (detail := _resting(standing, scene)):
+        reason = VerdictReason.BACKING_OFF
+    elif pending and (detail := scene.asleep):
+        reason = VerdictReason.AGENT_STATE
+    elif detail := scene.busy:
+        reason = VerdictReason.BUSY
+    else:
+        return None
+    return Verdict(ident=slot.ident, reason=reason, detail=detail)
 
 
 def _over(slot: Slot) -> str:
@@ -147,7 +151,7 @@ def _over(slot: Slot) -> str:
 
 def _early(slot: Slot, now: dt.datetime) -> str:
     due = due_at(slot, now)
-    return f"due at {due:%Y-%m-%d %H:%M:%S} UTC" if due is not None and due > now else ""
+    return f"due at {due.replace(tzinfo=None)} UTC" if due is not None and due > now else ""
 
 
 def _resting(standing: Standing, scene: _Scene) -> str:
@@ -193,7 +197,8 @@ def next_beat(due: float, interval: float, now: float) -> float:
     """Tell the next instant of an absolute cadence that is still to come: what an overrun missed is skipped."""
     if due > now:
         return due
-    return due + (int((now - due) / interval) + 1) * interval
+    beat = due + (int((now - due) / interval) + 1) * interval
+    return beat if beat > now else beat + interval  # rounding may have led back to this very moment
 
 
 # --- updates --------------------------------------------------------------------------------------------------------

@@ -254,7 +254,8 @@ class Beats:
 
     def _done(self, beat: Beat) -> None:
         due = self._roster.done(beat, self._clock.monotonic())
-        if due is not None and (self._planned is None or due < self._planned):
+        # Lone reads: whoever has changed them since plans after us.
+        if due is not None and self._cadence_at is not None and (self._planned is None or due < self._planned):
             self._plan()
 
     # --- tick -------------------------------------------------------------------------------------------------------

@@ -89,9 +89,16 @@ class Roster:
 
     def _queue(self, record: Record) -> None:
         if record.queued_for != record.due and record.current is None:
+            if len(self._heap) > 2 * len(self._records) + 16:
+                self._sweep()
             self._count += 1
             record.queued_for = record.due
             heapq.heappush(self._heap, (record.due, self._count, record))
+
+    def _sweep(self) -> None:
+        """Drop the stale entries: where only `tick` is called and no timer runs, nobody else takes them out."""
+        self._heap = [entry for entry in self._heap if entry[2].queued_for == entry[0]]
+        heapq.heapify(self._heap)
 
     def take_due(self, now: float) -> list[Beat]:
         """Begin a heartbeat for every listed agent that is due for one."""
@@ -121,8 +128,7 @@ class Roster:
 
     def is_current(self, beat: Beat) -> bool:
         """Tell whether a heartbeat is under way and was not given up."""
-        with self._lock:
-            return beat.record.current is beat
+        return beat.record.current is beat  # a lone read, which is atomic
 
     def done(self, beat: Beat, now: float, delay: float | None = None) -> float | None:
         """End a heartbeat and plan the next: at its absolute cadence, or after ``delay`` seconds.
@@ -150,10 +156,10 @@ class Roster:
 
         Those are the ones that differ from the last time, and new ones that somebody should look at.
         """
+        record.last_heartbeat_at = now  # lone accesses: only the heartbeat under way writes these two
+        if not verdicts and not record.verdicts:
+            return []
         with self._lock:
-            record.last_heartbeat_at = now
-            if not verdicts and not record.verdicts:
-                return []
             before = {verdict.ident: verdict.reason for verdict in record.verdicts}
             record.verdicts = verdicts
             return [

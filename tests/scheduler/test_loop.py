@@ -1,6 +1,7 @@
 """DESIGN 4.2, points 1, 10, 12, 13, 14, 17: the loop, its agents, failing heartbeats, time, the status, quiet."""
 
 import datetime as dt
+import gc
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -481,3 +482,24 @@ def test_a_log_that_raises_harms_nothing_and_is_counted() -> None:
     world.scheduler.tick()
     assert world.sent == [("dev", "ongoing")]
     assert world.scheduler.status().scheduler_errors["log"].message == "disk full"
+
+
+def test_a_program_that_only_ticks_by_hand_does_not_grow() -> None:
+    names = [f"agent{number}" for number in range(50)]
+    world = World(*names)
+
+    def size() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    for _ in range(5):
+        world.clock.advance(31)
+        world.scheduler.tick()
+    world.calendar.heartbeats.clear()
+    before = size()
+    for _ in range(100):
+        world.clock.advance(31)
+        world.scheduler.tick()
+    world.calendar.heartbeats.clear()
+    world.host.logs.clear()
+    assert size() - before < 1_000, "fewer than one object for five heartbeats"

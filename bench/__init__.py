@@ -1,0 +1,5 @@
+"""What harborcal costs, measured beside its peers in one run: ``python -m bench`` (see ``--help``).
+
+`plan` says how much is measured, `measurements` measures, `report` tells; `server` is the calendar that answers, in a
+process of its own, `peers` are those who ask it, and `meter` holds the stop-watch.
+"""

@@ -1,0 +1,89 @@
+"""How much is measured: all of it, what fits into a minute, or what fits into a test."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One cell of the heartbeats' table: so many agents, answers with so many slots after so many milliseconds."""
+
+    latency_ms: float
+    agents: int
+    slots: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Sizes of every measurement.
+
+    Attributes:
+        name: Of the plan.
+        rounds: How often each peer is measured in each scene; medians are taken over rounds.
+        heartbeats: The least heartbeats of one sample over HTTP: small ticks are repeated.
+        scenes: The cells of the heartbeats' table.
+        tick: The scene whose wall time is held against the ideal one.
+        tls: The scenes in which connections are dropped.
+        own: How many agents the scheduler's own cost is measured with, and how many slots that are not due each has.
+        own_ticks: Over how many ticks.
+        memory: How many agents the memory is spread over.
+        decode: How many slots the decoded answer has.
+    """
+
+    name: str
+    rounds: int
+    heartbeats: int
+    scenes: tuple[Scene, ...]
+    tick: Scene
+    tls: tuple[Scene, ...]
+    own: tuple[tuple[int, int], ...]
+    own_ticks: int
+    memory: int
+    decode: int
+
+
+FULL = Plan(
+    name="full",
+    rounds=5,
+    heartbeats=300,
+    scenes=(
+        *(Scene(latency_ms=latency, agents=agents) for latency in (0, 20, 100) for agents in (100, 1_000)),
+        Scene(latency_ms=20, agents=1_000, slots=3),
+    ),
+    tick=Scene(latency_ms=50, agents=1_000),
+    tls=(Scene(latency_ms=20, agents=100), Scene(latency_ms=20, agents=1_000)),
+    own=((1_000, 0), (10_000, 0), (1_000, 3)),
+    own_ticks=25,
+    memory=10_000,
+    decode=20,
+)
+
+QUICK = Plan(
+    name="quick",
+    rounds=3,
+    heartbeats=200,
+    scenes=(
+        Scene(latency_ms=0, agents=100),
+        Scene(latency_ms=20, agents=500),
+        Scene(latency_ms=20, agents=500, slots=3),
+    ),
+    tick=Scene(latency_ms=50, agents=1_000),
+    tls=(Scene(latency_ms=20, agents=1_000),),
+    own=((1_000, 0), (10_000, 0), (1_000, 3)),
+    own_ticks=11,
+    memory=2_000,
+    decode=20,
+)
+
+TINY = Plan(
+    name="tiny",
+    rounds=1,
+    heartbeats=20,
+    scenes=(Scene(latency_ms=0, agents=20), Scene(latency_ms=1, agents=20, slots=2)),
+    tick=Scene(latency_ms=1, agents=40),
+    tls=(Scene(latency_ms=1, agents=20),),
+    own=((50, 0), (50, 3)),
+    own_ticks=1,
+    memory=50,
+    decode=5,
+)
+"""For the tests: the figures mean nothing."""
