@@ -57,8 +57,13 @@ class SlotMismatchError(HarborcalError):
 class TransportError(HarborcalError):
     """The calendar gave no usable answer; the same request may be tried again.
 
-    For an update the outcome is unknown: the calendar may have applied it before the answer was lost.
+    For an update the outcome is mostly unknown: the calendar may have applied it before the answer was lost.
     """
+
+    @property
+    def is_outcome_unknown(self) -> bool:
+        """Whether the calendar may have applied what it was asked, although its answer did not say so."""
+        return True
 
 
 class TransportTimeoutError(TransportError):
@@ -67,6 +72,11 @@ class TransportTimeoutError(TransportError):
 
 class NotSentError(TransportError):
     """No byte of the request left this machine, so the calendar cannot have applied it."""
+
+    @property
+    def is_outcome_unknown(self) -> bool:
+        """Whether the calendar may have applied it: never."""
+        return False
 
 
 class CalendarUnavailableError(TransportError):
@@ -81,6 +91,11 @@ class CalendarUnavailableError(TransportError):
         super().__init__(message, status, retry_after)
         self.status = status
         self.retry_after = retry_after
+
+    @property
+    def is_outcome_unknown(self) -> bool:
+        """Whether the calendar may have applied it: not where it says that it has not begun (408, 425, 429)."""
+        return self.status not in {408, 425, 429}
 
     def __str__(self) -> str:
         return str(self.args[0])

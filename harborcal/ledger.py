@@ -27,6 +27,10 @@ SETTLED_MEMORY = 4_096
 """How many settled slots are remembered beyond the history, so that a stale answer does not start one again."""
 
 
+FORGET_FAILURES_AFTER = 1_200.0
+"""Seconds after which the failed wakes of a slot that is no longer listed are forgotten."""
+
+
 class Claim:
     """One attempt at a slot, from its claim to its settlement. Opaque to everyone but the ledger and its callers' eyes.
 
@@ -37,15 +41,19 @@ class Claim:
         "agent_id",
         "attempt",
         "born",
+        "condemned",
         "first_update",
         "heard_at",
         "ident",
         "key",
         "keys",
         "last_update",
+        "last_word",
+        "offset",
         "owed",
         "pause_reason",
         "paused_at",
+        "paused_offset",
         "rested",
         "slot",
         "started_at",
@@ -56,7 +64,9 @@ class Claim:
         "wake_id",
     )
 
-    def __init__(self, agent_id: str, slot: Slot, *, attempt: int, wake_id: str, now: dt.datetime, born: int) -> None:
+    def __init__(
+        self, agent_id: str, slot: Slot, *, attempt: int, wake_id: str, now: dt.datetime, at: float, born: int
+    ) -> None:
         # Fixed at the claim.
         self.agent_id = agent_id
         self.slot = slot
@@ -72,14 +82,18 @@ class Claim:
         self.keys = set(slot.keys)
         self.state = ActiveState.WAKING
         self.started_at = now
+        self.offset = _offset(now, at)
         self.heard_at: dt.datetime | None = None
         self.paused_at: dt.datetime | None = None
+        self.paused_offset = 0.0
         self.pause_reason = ""
         self.rested = dt.timedelta()
         self.owed: tuple[SlotUpdate, ...] = (self.first_update,)
         self.last_update: SlotUpdate | None = None
         self.taken_at = 0
-        self.uncertain: SlotUpdate | None = None
+        self.uncertain: SlotUpdate | None = None  # the latest update whose outcome is unknown
+        self.last_word: SlotUpdate | None = None  # a terminal one of those: the calendar may be done with the slot
+        self.condemned = ""  # why the slot is to be given back as soon as the calendar answers
         self.taken_up = False
 
 
@@ -127,25 +141,21 @@ class Ledger:
             self._sequence += 1
             return self._sequence
 
-    def standings(self, agent_id: str, slots: Sequence[Slot], *, asked: int) -> list[Standing | None]:
+    def standings(self, agent_id: str, slots: Sequence[Slot], *, asked: int, at: float) -> list[Standing | None]:
         """Tell what is known of each listed slot, and forget what the answer has overtaken.
 
         Args:
             agent_id: Whose slots were listed.
             slots: What was listed.
             asked: The question's mark (see `ask`).
+            at: Monotonic now.
         """
-        if not slots:
-            # Only a write when there is something to forget: this is the path of every idle heartbeat.
-            if agent_id in self._failures:
-                self._prune_failures(agent_id, ())
-            return []
+        # Without the lock where nothing is known: this is the path of every idle heartbeat.
         if not self._knows_any(agent_id, slots):
             return [None] * len(slots)
         with self._lock:
             standings = [self._standing(agent_id, slot, asked) for slot in slots]
-        if agent_id in self._failures:
-            self._prune_failures(agent_id, slots)
+            self._prune_failures(agent_id, slots, at)
         return standings
 
     def _knows_any(self, agent_id: str, slots: Sequence[Slot]) -> bool:
@@ -191,16 +201,17 @@ class Ledger:
         self._forget_settled(settled)
         return ""
 
-    def _prune_failures(self, agent_id: str, slots: Sequence[Slot]) -> None:
-        with self._lock:
-            failures = self._failures.get(agent_id)
-            if failures is None:
-                return
-            listed = {key for slot in slots if slot.id is not None or slot.virtual_id is not None for key in slot.keys}
-            for key in [key for key in failures if key not in listed and key not in self._held]:
+    def _prune_failures(self, agent_id: str, slots: Sequence[Slot], at: float) -> None:
+        """Forget old failures of slots that are no longer listed; young ones stay, as one odd answer proves nothing."""
+        failures = self._failures.get(agent_id)
+        if failures is None:
+            return
+        listed = {key for slot in slots for key in _keys(slot)}
+        for key, failure in list(failures.items()):
+            if key not in listed and key not in self._held and at - failure.failed_at > FORGET_FAILURES_AFTER:
                 del failures[key]
-            if not failures:
-                del self._failures[agent_id]
+        if not failures:
+            del self._failures[agent_id]
 
     def unheeded(self, slots: Sequence[Slot], *, asked: int) -> list[Settled]:
         """Find settled slots that an answer newer than their last update still calls ongoing or paused."""
@@ -209,7 +220,7 @@ class Ledger:
             for slot in slots:
                 if slot.status not in {SlotStatus.ONGOING, SlotStatus.PAUSED}:
                     continue
-                settled = next((self._settled[key] for key in slot.keys if key in self._settled), None)
+                settled = next((self._settled[key] for key in _keys(slot) if key in self._settled), None)
                 if settled is None or settled.update is None or not settled.update.status.is_terminal:
                     continue
                 if settled.delivered and not settled.refusal and asked > settled.taken_at:
@@ -218,17 +229,21 @@ class Ledger:
 
     # --- claiming ---------------------------------------------------------------------------------------------------
 
-    def claim(self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, wake_id: str) -> Claim | None:
+    def claim(
+        self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, at: float, wake_id: str
+    ) -> Claim | None:
         """Take a slot for its agent; None where the agent or the slot is no longer free."""
         with self._lock:
             failures = self._failures.get(agent_id, {}).get(slot.key)
             attempt = 1 if failures is None else failures.count + 1
-            return self._admit(agent_id, slot, asked=asked, now=now, wake_id=wake_id, attempt=attempt)
+            return self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=attempt)
 
-    def take_up(self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, wake_id: str) -> Claim | None:
+    def take_up(
+        self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, at: float, wake_id: str
+    ) -> Claim | None:
         """Take a slot that the calendar calls ongoing or paused, without a wake; None where that is too late."""
         with self._lock:
-            claim = self._admit(agent_id, slot, asked=asked, now=now, wake_id=wake_id, attempt=1)
+            claim = self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=1)
             if claim is None:
                 return None
             claim.taken_up = True
@@ -238,10 +253,11 @@ class Ledger:
             if slot.status is SlotStatus.PAUSED:
                 claim.state = ActiveState.PAUSED
                 claim.paused_at = now
+                claim.paused_offset = claim.offset
             return claim
 
     def _admit(
-        self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, wake_id: str, attempt: int
+        self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, at: float, wake_id: str, attempt: int
     ) -> Claim | None:
         keys = slot.keys
         if agent_id in self._active or any(key in self._held for key in keys):
@@ -249,7 +265,7 @@ class Ledger:
         if self._why_settled(slot, keys, asked):
             return None
         self._sequence += 1
-        claim = Claim(agent_id, slot, attempt=attempt, wake_id=wake_id, now=now, born=self._sequence)
+        claim = Claim(agent_id, slot, attempt=attempt, wake_id=wake_id, now=now, at=at, born=self._sequence)
         self._active[agent_id] = claim
         for key in keys:
             self._held[key] = claim
@@ -293,6 +309,11 @@ class Ledger:
         with self._lock:
             return key in claim.keys
 
+    def lists(self, claim: Claim, slot: Slot) -> bool:
+        """Tell whether a listed slot is the claim's, by any of their keys."""
+        with self._lock:
+            return not claim.keys.isdisjoint(_keys(slot))
+
     def owed_of(self, claim: Claim) -> tuple[SlotUpdate, ...]:
         """Tell which updates the calendar has not taken yet, in their order."""
         with self._lock:
@@ -301,12 +322,30 @@ class Ledger:
     def owes(self, claim: Claim) -> bool:
         """Tell whether the calendar is owed an update that could go out now: not before the wake has worked."""
         with self._lock:
-            return bool(claim.owed) and claim.state is not ActiveState.WAKING
+            return bool(claim.owed) and claim.state is not ActiveState.WAKING and claim.last_word is None
 
     def was_told(self, claim: Claim) -> bool:
         """Tell whether the calendar took any update of this attempt, or may have."""
         with self._lock:
             return claim.last_update is not None or claim.uncertain is not None
+
+    def last_word(self, claim: Claim) -> SlotUpdate | None:
+        """Tell the terminal update that went out with an unknown outcome, if one did.
+
+        Nothing else may be sent behind it on the scheduler's own account: the calendar may be done with the slot.
+        """
+        with self._lock:
+            return claim.last_word
+
+    def condemn(self, claim: Claim, reason: str) -> None:
+        """Have the slot given back as soon as the calendar answers again."""
+        with self._lock:
+            claim.condemned = reason
+
+    def condemned(self, claim: Claim) -> str:
+        """Tell why the slot is still to be given back; empty where it is not."""
+        with self._lock:
+            return claim.condemned
 
     def was_tried(self, claim: Claim, update: SlotUpdate) -> bool:
         """Tell whether the same update was sent before, with an unknown outcome."""
@@ -336,11 +375,12 @@ class Ledger:
                 claim.state = ActiveState.ONGOING
             return True
 
-    def pause(self, claim: Claim, reason: str, now: dt.datetime) -> None:
+    def pause(self, claim: Claim, reason: str, now: dt.datetime, at: float) -> None:
         """Record that the work rests."""
         with self._lock:
             claim.state = ActiveState.PAUSED
             claim.paused_at = now
+            claim.paused_offset = _offset(now, at)
             claim.pause_reason = reason
 
     def resume(self, claim: Claim, now: dt.datetime) -> None:
@@ -358,13 +398,16 @@ class Ledger:
             resting = now - claim.paused_at if claim.paused_at is not None else dt.timedelta()
             return now - claim.started_at - claim.rested - max(dt.timedelta(), resting)
 
-    def shift(self, jump: dt.timedelta) -> None:
-        """Carry a jump of the wall clock into active slots, so that their durations stay true."""
+    def follow_clock(self, now: dt.datetime, at: float) -> None:
+        """Carry a jump of the wall clock into active slots, each by what it has not seen yet: durations stay true."""
+        offset = _offset(now, at)
         with self._lock:
             for claim in self._active.values():
-                claim.started_at += jump
+                claim.started_at += dt.timedelta(seconds=offset - claim.offset)
+                claim.offset = offset
                 if claim.paused_at is not None:
-                    claim.paused_at += jump
+                    claim.paused_at += dt.timedelta(seconds=offset - claim.paused_offset)
+                    claim.paused_offset = offset
 
     def took(self, claim: Claim, update: SlotUpdate, receipt: UpdateReceipt) -> None:
         """Record that the calendar took an update, and the slot's key from now on."""
@@ -373,6 +416,7 @@ class Ledger:
             claim.taken_at = self._sequence
             claim.last_update = update
             claim.uncertain = None
+            claim.last_word = None
             claim.owed = tuple(owed for owed in claim.owed if owed is not update)
             self._learn(claim, receipt.slot)
 
@@ -389,11 +433,13 @@ class Ledger:
         """Record that an update went out and its outcome is unknown."""
         with self._lock:
             claim.uncertain = update
+            if update.status.is_terminal:
+                claim.last_word = update
 
     def owe_again(self, claim: Claim, slots: Sequence[Slot], *, asked: int) -> None:
         """Owe the calendar again what it has forgotten: it lists as pending what we had told it is under way."""
         with self._lock:
-            if claim.owed or claim.last_update is None or asked <= claim.taken_at:
+            if claim.owed or claim.last_word or claim.last_update is None or asked <= claim.taken_at:
                 return
             if any(slot.status.is_pending and not claim.keys.isdisjoint(_keys(slot)) for slot in slots):
                 first = () if claim.last_update.started_at is not None else (claim.first_update,)
@@ -548,6 +594,11 @@ class Ledger:
         """Forget what was known of an agent that is gone and holds nothing."""
         with self._lock:
             self._failures.pop(agent_id, None)
+
+
+def _offset(now: dt.datetime, at: float) -> float:
+    """Tell how far the wall clock is ahead of the monotonic one."""
+    return now.timestamp() - at
 
 
 def _keys(slot: Slot) -> tuple[SlotKey, ...]:

@@ -19,6 +19,7 @@ from harborcal.errors import ConfigurationError, MalformedAnswerError
 
 DAY = 86_400.0
 MAX_REAL_ID = 2**63 - 1
+SHORTEST_INTERVAL = 0.001
 
 
 class SlotStatus(enum.StrEnum):
@@ -383,7 +384,8 @@ class SchedulerConfig(DataClassJsonMixin):
         heartbeat_interval: Seconds between an agent's heartbeats. From 120 s on the calendar calls agents
             offline in between (contract, rule 5); the scheduler then warns.
         heartbeat_timeout: Seconds after which a heartbeat that has not returned counts as failed and its
-            thread is abandoned. Transports have deadlines of their own; this is for those that break theirs.
+            thread is abandoned. Transports have deadlines of their own; this is for those that break theirs. The
+            lister is given up after as long.
         history_size: How many settled slots the history keeps.
         max_heartbeats: How many heartbeats may be under way at once.
         max_wakes: How many wakes may be under way at once.
@@ -417,6 +419,8 @@ class SchedulerConfig(DataClassJsonMixin):
         for name, limit in _LIMITED.items():
             seconds = check_seconds(name, getattr(self, name), limit)
             object.__setattr__(self, name, seconds if seconds > 0 else defaults[name])
+        if self.heartbeat_interval < SHORTEST_INTERVAL:
+            raise ConfigurationError(f"heartbeat_interval is at least {SHORTEST_INTERVAL:g} seconds")
         for name, most in _COUNTS.items():
             count = getattr(self, name)
             if type(count) is not int or count > most:

@@ -6,6 +6,7 @@ No clock, no lock, no input or output: everything a decision needs is an argumen
 import dataclasses
 import datetime as dt
 import enum
+import math
 import re
 from collections.abc import Sequence
 
@@ -18,6 +19,9 @@ MAX_WAKE_DELAY = 600.0
 
 MAX_HEARTBEAT_DELAY = 60.0
 """Seconds that an agent whose heartbeats keep failing waits at most: half of what makes it offline."""
+
+MAX_RETRY_AFTER = 3600.0
+"""Seconds: the longest that a calendar may ask to be left alone."""
 
 OFFLINE_AFTER = 120.0
 """Seconds without a heartbeat after which the calendar calls an agent offline (contract, rule 5)."""
@@ -182,15 +186,18 @@ def wake_delay(failures: int, interval: float) -> float:
     return max(0.0, min(MAX_WAKE_DELAY, interval * 2.0**doublings) - interval / 10)
 
 
-def heartbeat_delay(failures: int, interval: float, retry_after: float | None, chance: float) -> float:
+def heartbeat_delay(failures: int, interval: float, retry_after: object, chance: float) -> float:
     """Tell how long an agent waits after its n-th failed heartbeat in a row.
 
     Never shorter than the interval, so that an outage costs the calendar no more than a steady day; above that full
-    jitter (``chance`` is drawn from 0..1), at most 60 s. A longer ``Retry-After`` wins.
+    jitter (``chance`` is drawn from 0..1), at most 60 s. A longer ``Retry-After`` wins, up to an hour; one that is no
+    sensible number (it may come from anybody's transport) counts as none.
     """
     ceiling = min(MAX_HEARTBEAT_DELAY, interval * 2.0 ** min(failures, 32))
     delay = interval + chance * max(0.0, ceiling - interval)
-    return max(delay, retry_after or 0.0)
+    if isinstance(retry_after, int | float) and math.isfinite(retry_after):
+        return max(delay, min(MAX_RETRY_AFTER, float(retry_after)))
+    return delay
 
 
 def next_beat(due: float, interval: float, now: float) -> float:
@@ -215,6 +222,11 @@ class Refusal(enum.Enum):
     """The slot stays as it is; only the caller is told."""
 
 
+def is_agent_unknown(refusal: CalendarRefusedError) -> bool:
+    """Tell whether a refusal speaks of the agent instead of the slot (contract: 404 ``Agent not found``)."""
+    return refusal.status == 404 and refusal.detail.strip().rstrip(".").casefold() == AGENT_NOT_FOUND.casefold()
+
+
 def read_refusal(refusal: CalendarRefusedError, update: SlotUpdate, *, tried_before: bool, gentle: bool) -> Refusal:
     """Decide what a refusal of an update means.
 
@@ -224,7 +236,7 @@ def read_refusal(refusal: CalendarRefusedError, update: SlotUpdate, *, tried_bef
         tried_before: Whether the same update was sent before with an unknown outcome.
         gentle: Whether this is a pause or a resume, whose 409 and 423 leave the slot active.
     """
-    if refusal.status == 404 and refusal.detail.strip().rstrip(".").casefold() == AGENT_NOT_FOUND.casefold():
+    if is_agent_unknown(refusal):
         return Refusal.PASSING
     if refusal.status == 409 and (tried_before or refusal.repeated) and not _names_another(refusal.detail, update):
         return Refusal.ALREADY_SO

@@ -10,7 +10,7 @@ FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=1)
 
 
 def claim(ledger: Ledger, agent_id: str, slot: Slot) -> Claim | None:
-    return ledger.claim(agent_id, slot, asked=ledger.ask(), now=NOW, wake_id="w")
+    return ledger.claim(agent_id, slot, asked=ledger.ask(), now=NOW, at=0.0, wake_id="w")
 
 
 def sure(taken: Claim | None) -> Claim:
@@ -23,15 +23,18 @@ def test_an_agent_takes_one_slot_and_a_slot_one_agent() -> None:
     assert claim(ledger, "a", Slot(id=1)) is not None
     assert claim(ledger, "a", Slot(id=2)) is None
     assert claim(ledger, "b", Slot(id=1)) is None
-    assert ledger.take_up("b", Slot(id=1, status=SlotStatus.ONGOING), asked=ledger.ask(), now=NOW, wake_id="w") is None
+    assert (
+        ledger.take_up("b", Slot(id=1, status=SlotStatus.ONGOING), asked=ledger.ask(), now=NOW, at=0.0, wake_id="w")
+        is None
+    )
 
 
 def test_a_claim_is_refused_on_an_answer_that_is_older_than_the_settlement() -> None:
     ledger = Ledger(4)
     asked = ledger.ask()
     ledger.settle(sure(claim(ledger, "a", Slot(id=1))), SlotStatus.FINISHED, now=NOW, update=FINISHED)
-    assert ledger.claim("b", Slot(id=1), asked=asked, now=NOW, wake_id="w") is None
-    assert ledger.claim("b", Slot(id=1), asked=ledger.ask(), now=NOW, wake_id="w") is not None
+    assert ledger.claim("b", Slot(id=1), asked=asked, now=NOW, at=0.0, wake_id="w") is None
+    assert ledger.claim("b", Slot(id=1), asked=ledger.ask(), now=NOW, at=0.0, wake_id="w") is not None
 
 
 def test_whoever_comes_second_changes_nothing() -> None:
@@ -66,7 +69,7 @@ def test_the_memory_of_settled_slots_is_bounded_but_never_loses_what_is_undelive
     ledger.settle(kept, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
     for number in range(1, SETTLED_MEMORY + 2):
         ledger.settle(sure(claim(ledger, "a", Slot(id=number))), SlotStatus.FINISHED, now=NOW, update=FINISHED)
-    standings = ledger.standings("a", [Slot(id=0), Slot(id=1), Slot(id=SETTLED_MEMORY + 1)], asked=asked)
+    standings = ledger.standings("a", [Slot(id=0), Slot(id=1), Slot(id=SETTLED_MEMORY + 1)], asked=asked, at=0.0)
     assert [bool(standing and standing.settled) for standing in standings] == [True, False, True]
 
 
@@ -75,7 +78,7 @@ def test_nothing_undelivered_is_lost_even_beyond_the_bound() -> None:
     for number in range(SETTLED_MEMORY + 2):
         taken = sure(claim(ledger, "a", Slot(id=number)))
         ledger.settle(taken, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
-    [standing] = ledger.standings("a", [Slot(id=0)], asked=ledger.ask())
+    [standing] = ledger.standings("a", [Slot(id=0)], asked=ledger.ask(), at=0.0)
     assert standing is not None
     assert standing.settled
 
@@ -93,7 +96,7 @@ def test_a_failure_that_rolled_out_of_the_history_is_counted_in_a_new_entry() ->
 def test_a_slot_whose_start_lies_ahead_of_the_clock_was_started_now() -> None:
     ledger = Ledger(1)
     slot = Slot(id=1, status=SlotStatus.ONGOING, started_at=dt.time(23, 0))
-    taken = sure(ledger.take_up("a", slot, asked=ledger.ask(), now=NOW, wake_id="w"))
+    taken = sure(ledger.take_up("a", slot, asked=ledger.ask(), now=NOW, at=0.0, wake_id="w"))
     assert taken.started_at == NOW
 
 
@@ -109,10 +112,10 @@ def test_failures_of_one_slot_do_not_disturb_anothers() -> None:
     for number in (1, 2):
         ledger.wake_failed(sure(claim(ledger, "a", Slot(id=number))), "wake failed: x", now=NOW, at=float(number))
     both = [Slot(id=1), Slot(id=2)]
-    standings = ledger.standings("a", both, asked=ledger.ask())
+    standings = ledger.standings("a", both, asked=ledger.ask(), at=0.0)
     assert [standing.failed_at for standing in standings if standing] == [1.0, 2.0]
     assert ledger.woken(sure(claim(ledger, "a", Slot(id=1))))
-    standings = ledger.standings("a", [Slot(id=2)], asked=ledger.ask())
+    standings = ledger.standings("a", [Slot(id=2)], asked=ledger.ask(), at=0.0)
     assert [standing.failures for standing in standings if standing] == [1]
 
 

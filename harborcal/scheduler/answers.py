@@ -54,20 +54,22 @@ class Answers:
 
     def _choose(self, record: Record, heartbeat: Heartbeat, asked: int) -> Choice:
         agent_id = record.agent.id
-        standings = self._ledger.standings(agent_id, heartbeat.slots, asked=asked)
+        at = self._clock.monotonic()
+        standings = self._ledger.standings(agent_id, heartbeat.slots, asked=asked, at=at)
         claim = self._ledger.active_of(agent_id)
         return choose(
             heartbeat,
             standings,
             now=self._clock.now(),
-            at=self._clock.monotonic(),
+            at=at,
             interval=self._interval,
             host_state=record.agent.state,
             busy=f"the agent holds slot {claim.ident}" if claim is not None else self._dispatch.hindrance(agent_id),
         )
 
     def _act(self, beat: Beat, choice: Choice, asked: int) -> None:
-        if not self._lifespan.may_begin:
+        # What came before may have taken long: the heartbeat may have been given up, or the agent have left.
+        if not (self._lifespan.may_begin and beat.record.listed and self._roster.is_current(beat)):
             return
         if choice.take_up is not None:
             self._dispatch.take_up(beat.owner, choice.take_up, asked=asked)
@@ -77,8 +79,9 @@ class Answers:
     def _follow(self, claim: Claim, slots: tuple[Slot, ...], asked: int) -> None:
         """Bring what an agent holds and what the calendar lists together."""
         for slot in slots:
-            if slot.status.is_terminal and claim.born < asked and self._ledger.means(claim, slot.key):
+            if slot.status.is_terminal and claim.born < asked and self._ledger.lists(claim, slot):
                 self._dispatch.settle_as_listed(claim, slot.status)
+        self._dispatch.release_if_condemned(claim)
         self._ledger.owe_again(claim, slots, asked=asked)
         if self._ledger.owes(claim):
             self._updates.flush(claim)

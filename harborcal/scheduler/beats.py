@@ -8,7 +8,6 @@ from functools import partial
 from harborcal.errors import CalendarUnavailableError, TransportError, TransportTimeoutError
 from harborcal.model import Heartbeat, TickReport
 from harborcal.policy import describe, heartbeat_delay, next_beat
-from harborcal.runner import Task
 from harborcal.scheduler.answers import Answers
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.crew import Crew
@@ -21,6 +20,18 @@ from harborcal.transport import Transport
 
 JUMP = 1.0
 """Seconds by which the wall clock must run away from the monotonic one within a turn to count as having been set."""
+
+
+class _Question:
+    """One asking of the lister."""
+
+    __slots__ = ("serve", "since")
+
+    owner = "the lister"
+
+    def __init__(self, since: float, *, serve: bool) -> None:
+        self.since = since
+        self.serve = serve
 
 
 class Beats:
@@ -63,11 +74,18 @@ class Beats:
             work=self._serve_one,
             overdue=self._overdue,
         )
+        self._listers: Crew[_Question] = Crew(
+            "lister",
+            context,
+            size=1,
+            timeout=context.config.heartbeat_timeout,
+            work=self._list,
+            overdue=self._lister_overdue,
+        )
         self._lock = threading.Lock()
         self._cadence_at: float | None = None  # guarded by _lock; when the lister is asked next, None before start
         self._planned: float | None = None  # guarded by _lock; for when the wheel was last asked to turn
-        self._listing_since: float | None = None  # guarded by _lock; None while the lister is not being asked
-        self._listing_task: Task | None = None  # guarded by _lock
+        self._question: _Question | None = None  # guarded by _lock; the one that the lister is to answer now
         self._walls: tuple[dt.datetime, float] = (clock.now(), clock.monotonic())  # guarded by _lock; last look at both
         self._said: tuple[int, float] | None = None  # guarded by _lock; the last tick that was logged
         self._last_tick_at: dt.datetime | None = None  # guarded by _lock
@@ -104,7 +122,7 @@ class Beats:
 
     def _patience_until(self, now: float) -> float:
         """Tell until when to wait for the lister; past where it is not being asked."""
-        return now if self._listing_since is None else self._listing_since + self._config.lister_timeout
+        return now if self._question is None else self._question.since + self._config.lister_timeout
 
     def _turn(self, planned: float) -> None:
         if not self._lifespan.may_begin:
@@ -127,7 +145,7 @@ class Beats:
             self._plan()
 
     def _tick_by_timer(self) -> None:
-        if self._ask_lister(serve=True) is None:
+        if not self._ask_lister(serve=True):
             # It still has not answered the last time.
             self._serve_due()
             self._say_tick()
@@ -142,49 +160,52 @@ class Beats:
             self._walls = (now, at)
         jump = (now - then_now).total_seconds() - (at - then_at)
         if abs(jump) > JUMP:
-            self._ledger.shift(dt.timedelta(seconds=jump))
+            self._ledger.follow_clock(now, at)
             self._voice.warn("calendar clock was set", seconds=round(jump, 3))
 
     # --- who there is -----------------------------------------------------------------------------------------------
 
-    def _ask_lister(self, *, serve: bool) -> Task | None:
-        """Have the lister asked beside us, and, if so wished, whoever is due served then.
-
-        None where it is being asked already, or cannot be.
-        """
+    def _ask_lister(self, *, serve: bool) -> bool:
+        """Have the lister asked beside us, and, if so wished, whoever is due served then; False where it is busy."""
         now = self._clock.monotonic()
+        question = _Question(now, serve=serve)
         with self._lock:
-            since = self._listing_since
-            if since is None:
-                self._listing_since = now
-        if since is not None:
-            if now - since >= self._config.lister_timeout:
+            pending = self._question
+            if pending is None:
+                self._question = question
+        if pending is not None:
+            self._listers.staff()
+            if now - pending.since >= self._config.lister_timeout:
                 self._on_error("agents", TransportTimeoutError("the lister has not answered: the last list stands"))
-            return None
-        try:
-            task = self._runner.spawn("lister", partial(self._list, serve=serve))
-        except RuntimeError as error:
-            with self._lock:
-                self._listing_since = None
-            self._on_error("threads", error)
-            return None
-        with self._lock:
-            self._listing_task = task
-        return task
+            return False
+        if hindrance := self._listers.hindrance(question.owner):
+            self._lister_overdue(question, f"is not asked: {hindrance}")
+            return False
+        return self._listers.submit([question])
 
-    def _list(self, *, serve: bool) -> None:
-        try:
-            agents = self._listing.ask()
-            if agents is not None:
-                self._roster.update(agents, self._clock.monotonic())
-        finally:
-            with self._lock:
-                self._listing_since = None
+    def _list(self, question: "_Question") -> None:
+        agents = self._listing.ask()
+        if not self._is_answered(question):
+            return  # it was given up, and this is its late end
+        if agents is not None:
+            self._roster.update(agents, self._clock.monotonic())
         self._say_tick()
-        if serve:
+        if question.serve:
             self._serve_due()
         self._departures.see_off()
         self._plan()
+
+    def _lister_overdue(self, question: "_Question", reason: str) -> None:
+        self._is_answered(question)
+        self._on_error("agents", TransportTimeoutError(f"the lister {reason}: the last list stands"))
+
+    def _is_answered(self, question: "_Question") -> bool:
+        """End a question; tell whether it was still open."""
+        with self._lock:
+            is_open = self._question is question
+            if is_open:
+                self._question = None
+            return is_open
 
     def _say_tick(self) -> None:
         """Log a tick when the number of agents has changed, and at a slow pace otherwise."""
@@ -204,6 +225,7 @@ class Beats:
         self._submit(self._roster.take_due(self._clock.monotonic()))
 
     def _submit(self, beats: list[Beat]) -> None:
+        self._dispatch.staff()
         free = []
         for beat in beats:
             if hindrance := self._crew.hindrance(beat.owner):
@@ -231,9 +253,8 @@ class Beats:
             finally:
                 self._done(beat)
 
-    def _overdue(self, beat: Beat) -> None:
-        waited = f"no answer within {self._config.heartbeat_timeout:g} s, and the transport did not give up"
-        self._failed(beat, TransportTimeoutError(waited))
+    def _overdue(self, beat: Beat, reason: str) -> None:
+        self._failed(beat, TransportTimeoutError(f"heartbeat {reason}"))
 
     def _failed(self, beat: Beat, error: BaseException) -> None:
         record = beat.record
@@ -276,13 +297,12 @@ class Beats:
         return self._tick_report(beats)
 
     def _await_lister(self) -> None:
-        task = self._ask_lister(serve=False)
+        asked = self._ask_lister(serve=False)
         now = self._clock.monotonic()
         with self._lock:
             patient = self._patience_until(now) > now
-            task = task or (self._listing_task if patient else None)
-        if task is not None:
-            self._runner.wait([task], self._config.lister_timeout)
+        if asked or patient:
+            self._runner.wait(self._listers.tasks(), self._config.lister_timeout)
         else:
             self._say_tick()
 
@@ -309,6 +329,8 @@ class Beats:
 
     def close(self) -> None:
         """Begin no more heartbeats; those that were queued are undone."""
+        self._listers.close()
+        self._departures.close()
         for beat in self._crew.close():
             self._done(beat)
 
@@ -327,8 +349,8 @@ class Beats:
 
     @property
     def abandoned(self) -> int:
-        """How many threads are stuck with the transport."""
-        return self._crew.abandoned
+        """How many threads are stuck with the transport or the lister."""
+        return self._crew.abandoned + self._listers.abandoned + self._departures.abandoned
 
 
 def _checked(heartbeat: object) -> Heartbeat:

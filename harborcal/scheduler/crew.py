@@ -40,8 +40,8 @@ class Crew(Generic[AnyJob]):
     """Works on jobs with at most ``size`` threads, and gives up on those that one job holds for too long.
 
     Workers pull jobs off one queue and end when it is empty. A worker whose job outlasts ``timeout`` is abandoned: its
-    job is handed to ``overdue``, the thread is counted and replaced. Once ``max_abandoned`` threads are stuck, each
-    further one leaves the crew smaller, until some return.
+    job is handed to ``overdue`` with the reason, the thread is counted and replaced. Once ``max_abandoned`` threads are
+    stuck, each further one leaves the crew smaller, until some return.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Crew(Generic[AnyJob]):
         size: int,
         timeout: float,
         work: Callable[[AnyJob], None],
-        overdue: Callable[[AnyJob], None],
+        overdue: Callable[[AnyJob, str], None],
     ) -> None:
         self._name = name
         self._runner = context.runner
@@ -79,7 +79,7 @@ class Crew(Generic[AnyJob]):
             if self._closed:
                 return False
             self._queue.extend(jobs)
-        self._staff()
+        self.staff()
         return True
 
     def close(self) -> list[AnyJob]:
@@ -126,8 +126,8 @@ class Crew(Generic[AnyJob]):
     def _capacity(self) -> int:
         return self._size - max(0, self._abandoned - self._max_abandoned)
 
-    def _staff(self) -> None:
-        """Start workers while jobs wait that nobody will pull."""
+    def staff(self) -> None:
+        """Start workers while jobs wait that nobody will pull; call again after threads were short."""
         while True:
             with self._lock:
                 if self._starting >= len(self._queue) or len(self._workers) >= self._capacity():
@@ -138,7 +138,7 @@ class Crew(Generic[AnyJob]):
             try:
                 worker.task = self._runner.spawn(self._name, partial(self._run, worker))
             except RuntimeError as error:
-                # No thread to be had: the jobs stay queued, and the next submission tries again.
+                # No thread to be had: the jobs stay queued until somebody calls again.
                 with self._lock:
                     self._workers.discard(worker)
                     self._starting -= 1
@@ -163,7 +163,7 @@ class Crew(Generic[AnyJob]):
         with self._lock:
             if first:
                 self._starting -= 1
-            if worker.abandoned:
+            if abandoned := worker.abandoned:
                 self._returned(worker)
             elif self._queue:
                 worker.job = self._queue.popleft()
@@ -174,11 +174,12 @@ class Crew(Generic[AnyJob]):
                 worker.job = None
                 self._workers.discard(worker)
                 return None
-        if worker.abandoned:
-            self._staff()
+        if abandoned:
+            self.staff()
             return None
-        if watch:
-            self._wheel.at(since + self._timeout, self._look)
+        if watch and not self._wheel.at(since + self._timeout, self._look):
+            with self._lock:
+                self._watching = False  # the next job tries again
         return worker.job
 
     def _returned(self, worker: _Worker[AnyJob]) -> None:
@@ -191,7 +192,7 @@ class Crew(Generic[AnyJob]):
     def _look(self) -> None:
         """Abandon the workers whose job has outlasted the timeout, and look again when the next one might."""
         now = self._clock.monotonic()
-        jobs = []
+        jobs: list[tuple[AnyJob, str]] = []
         with self._lock:
             busy = [worker for worker in self._workers if worker.job is not None]
             for worker in [worker for worker in busy if worker.since + self._timeout <= now]:
@@ -201,11 +202,14 @@ class Crew(Generic[AnyJob]):
                 if worker.job is not None:
                     self._abandoned += 1
                     self._stuck[worker.job.owner] += 1
-                    jobs.append(worker.job)
+                    jobs.append((worker.job, f"has not returned within {self._timeout:g} s"))
+            if self._capacity() <= 0:  # nobody will pull what waits
+                jobs += [(job, "has no thread left to run on") for job in self._queue]
+                self._queue.clear()
             next_look = min((worker.since for worker in busy), default=None)
             self._watching = next_look is not None
-        for job in jobs:
-            self._overdue(job)
+        for job, reason in jobs:
+            self._overdue(job, reason)
         if next_look is not None:
             self._wheel.at(next_look + self._timeout, self._look)
-        self._staff()
+        self.staff()

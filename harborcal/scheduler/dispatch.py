@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from harborcal.errors import CalendarRefusedError, HostError, LifecycleError, TransportError
 from harborcal.host import Host, WakeRequest
 from harborcal.ledger import Claim
-from harborcal.model import Slot, SlotStatus
-from harborcal.policy import describe, release
+from harborcal.model import Slot, SlotStatus, SlotUpdate
+from harborcal.policy import describe, is_agent_unknown, release
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.crew import Crew
 from harborcal.scheduler.reports import AttemptReport, Reports
@@ -68,7 +68,8 @@ class Dispatch:
 
     def dispatch(self, agent_id: str, slot: Slot, *, asked: int) -> Wake | None:
         """Claim a slot, at this instant, and have its agent woken; None where another was quicker."""
-        claim = self._ledger.claim(agent_id, slot, asked=asked, now=self._clock.now(), wake_id=self._new_id())
+        now, at = self._clock.now(), self._clock.monotonic()
+        claim = self._ledger.claim(agent_id, slot, asked=asked, now=now, at=at, wake_id=self._new_id())
         if claim is None:
             return None
         wake = Wake(claim)
@@ -79,8 +80,8 @@ class Dispatch:
 
     def take_up(self, agent_id: str, slot: Slot, *, asked: int) -> bool:
         """Follow a slot that the calendar calls ongoing or paused, without a wake; tell whether it was free."""
-        now = self._clock.now()
-        claim = self._ledger.take_up(agent_id, slot, asked=asked, now=now, wake_id=self._new_id())
+        now, at = self._clock.now(), self._clock.monotonic()
+        claim = self._ledger.take_up(agent_id, slot, asked=asked, now=now, at=at, wake_id=self._new_id())
         return claim is not None
 
     def _new_id(self) -> str:
@@ -93,8 +94,8 @@ class Dispatch:
 
     def _attempt(self, claim: Claim) -> str:
         """Wake the agent, then tell the calendar that the slot is ongoing; return the wake's outcome."""
-        if not self._lifespan.may_begin:
-            self._ledger.unclaim(claim)
+        if not self._lifespan.may_begin or not self._ledger.is_active(claim):
+            self._ledger.unclaim(claim)  # or it was settled while the wake was queued
             return "undone"
         try:
             self._wake_agent(claim)
@@ -135,23 +136,22 @@ class Dispatch:
 
     def _failed(self, claim: Claim, error: BaseException) -> None:
         reason = f"wake failed: {describe(error)}"
-        self._troubles.note(claim.agent_id, "wake", reason)
         with self._lanes.enter(claim):
-            if self._ledger.is_active(claim) and self._ledger.was_told(claim):
-                self._give_back(claim)
-            self._settle_failed(claim, reason)
+            if not self._ledger.is_active(claim):
+                return  # its agent has settled it, or it was given up: nothing hangs on this wake any more
+            self._troubles.note(claim.agent_id, "wake", reason)
+            if self._ledger.last_word(claim) is not None:
+                self._ledger.woken(claim)  # it has reached its agent, whose last word may be with the calendar
+            elif not self._ledger.was_told(claim):
+                self._settle_failed(claim, reason)
+            elif not self._give_back(claim, reason):
+                self._ledger.woken(claim)
+                self._ledger.condemn(claim, reason)
 
     def _settle_failed(self, claim: Claim, reason: str) -> None:
         self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic())
 
-    def _give_back(self, claim: Claim) -> None:
-        """Undo what the calendar was told of a wake that failed after all (its agent had reported from inside it)."""
-        try:
-            self._updates.push(claim, release(claim.slot))
-        except (CalendarRefusedError, TransportError, LifecycleError):
-            return  # noted where it happened
-
-    def _overdue(self, wake: Wake) -> None:
+    def _overdue(self, wake: Wake, reason: str) -> None:
         """Count a wake that has not returned as failed, unless its agent has reported: then it has reached it.
 
         Called on the timer's thread, so it neither waits nor sends: what is owed goes out with the next heartbeat.
@@ -164,9 +164,45 @@ class Dispatch:
         with self._lanes.enter_if_free(claim) as free:
             if free and self._ledger.is_active(claim):
                 wake.outcome = "failed"
-                reason = "wake failed: wake_agent has not returned in time"
-                self._troubles.note(wake.owner, "wake", reason)
-                self._settle_failed(claim, reason)
+                self._troubles.note(wake.owner, "wake", f"wake failed: wake_agent {reason}")
+                self._settle_failed(claim, f"wake failed: wake_agent {reason}")
+
+    # --- giving back ------------------------------------------------------------------------------------------------
+
+    def release(self, claim: Claim, reason: str) -> bool:
+        """Give back the slot of an agent that is gone; tell whether it is settled."""
+        with self._lanes.enter(claim):
+            return not self._ledger.is_active(claim) or self._give_back(claim, reason)
+
+    def release_if_condemned(self, claim: Claim) -> None:
+        """Give back a slot whose giving back has failed before, unless an update of it is under way just now."""
+        reason = self._ledger.condemned(claim)
+        if reason:
+            with self._lanes.enter_if_free(claim) as free:
+                if free and self._ledger.is_active(claim):
+                    self._give_back(claim, reason)
+
+    def _give_back(self, claim: Claim, reason: str) -> bool:
+        """Undo what the calendar was told of a slot, in its lane; tell whether it is settled.
+
+        Where the agent's last word may be with the calendar already, that word is sent again instead. A calendar that
+        does not know the agent has nothing to be told.
+        """
+        update = self._ledger.last_word(claim) or release(claim.slot)
+        told: SlotUpdate | None = update
+        delivered = True
+        try:
+            delivered = self._updates.push(claim, update).delivered
+        except CalendarRefusedError as refusal:
+            if not is_agent_unknown(refusal):
+                return not self._ledger.is_active(claim)
+            told = None
+        except (TransportError, LifecycleError):
+            return False  # noted where it happened
+        self._ledger.settle(
+            claim, update.status, now=self._clock.now(), reason=reason, update=told, delivered=delivered
+        )
+        return True
 
     def settle_as_listed(self, claim: Claim, status: SlotStatus) -> None:
         """Settle an active slot that the calendar lists as over, unless an update of it is under way just now."""
@@ -175,27 +211,11 @@ class Dispatch:
                 reason = f"the calendar lists it as {status}"
                 self._ledger.settle(claim, status, now=self._clock.now(), reason=reason)
 
-    def release(self, claim: Claim, reason: str) -> bool:
-        """Give back the slot of an agent that is gone; tell whether it is settled."""
-        update = release(claim.slot)
-        with self._lanes.enter(claim):
-            if not self._ledger.is_active(claim):
-                return True
-            try:
-                receipt = self._updates.push(claim, update)
-            except (CalendarRefusedError, TransportError, LifecycleError):
-                return not self._ledger.is_active(claim)
-            self._ledger.settle(
-                claim,
-                update.status,
-                now=self._clock.now(),
-                reason=reason,
-                update=update,
-                delivered=receipt.delivered,
-            )
-            return True
-
     # --- the crew's doors -------------------------------------------------------------------------------------------
+
+    def staff(self) -> None:
+        """Look again for threads for wakes that wait for one."""
+        self._crew.staff()
 
     def hindrance(self, agent_id: str) -> str:
         """Say why an agent should not be woken now; empty where nothing is against it."""

@@ -39,7 +39,11 @@ class Lanes:
         """
         turn = self._queue_up(slot)
         if turn is not None:
-            turn.wait()
+            try:
+                turn.wait()
+            except BaseException:  # Ctrl-C: a place in the queue that nobody will take would close the lane for ever
+                self._give_up(slot, turn)
+                raise
         try:
             yield
         finally:
@@ -78,6 +82,16 @@ class Lanes:
                 return True
             lane = self._lanes.get(self._waiting.get(lane.owner))
         return False
+
+    def _give_up(self, slot: Hashable, turn: threading.Event) -> None:
+        me = threading.get_ident()
+        with self._lock:
+            still_waits = (me, turn) in self._lanes[slot].queue
+            if still_waits:
+                self._lanes[slot].queue.remove((me, turn))
+                del self._waiting[me]
+        if not still_waits:
+            self._leave(slot)
 
     def _leave(self, slot: Hashable) -> None:
         with self._lock:

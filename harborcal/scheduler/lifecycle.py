@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import threading
+from collections import Counter
 from collections.abc import Iterator
 
 from harborcal.errors import LifecycleError
@@ -22,7 +23,7 @@ class Lifespan:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # reentrant: may be rung from a signal handler
         self._changed = threading.Condition()
         self._state = Lifecycle.NEW  # guarded by _changed
-        self._calls = 0  # guarded by _changed; calls of users that are under way
+        self._calls: Counter[int] = Counter()  # guarded by _changed; reports that are under way, by thread
 
     @property
     def state(self) -> Lifecycle:
@@ -85,9 +86,10 @@ class Lifespan:
             self._changed.wait_for(lambda: self._state is Lifecycle.STOPPED, timeout)
 
     def wait_for_calls(self, timeout: float) -> None:
-        """Wait until no user's call is under way, at most ``timeout`` seconds."""
+        """Wait until no report is under way, at most ``timeout`` seconds; not for those of the calling thread."""
+        me = threading.get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: self._calls == 0, timeout)
+            self._changed.wait_for(lambda: self._calls.keys() <= {me}, timeout)
 
     def check(self) -> None:
         """Let a call of a user pass.
@@ -120,11 +122,14 @@ class Lifespan:
             LifecycleError: As `check`.
         """
         self.check()
+        me = threading.get_ident()
         with self._changed:
-            self._calls += 1
+            self._calls[me] += 1
         try:
             yield
         finally:
             with self._changed:
-                self._calls -= 1
+                self._calls[me] -= 1
+                if not self._calls[me]:
+                    del self._calls[me]
                 self._changed.notify_all()

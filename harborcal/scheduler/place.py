@@ -26,8 +26,11 @@ class Place(threading.local):
 
     @property
     def may_wait_for_heartbeats(self) -> bool:
-        """Whether waiting for heartbeats cannot close a circle: heartbeats themselves wait for nobody."""
-        return self.names.isdisjoint({"heartbeat", "lister"})
+        """Whether waiting for heartbeats cannot close a circle.
+
+        Heartbeats wait for nobody, but a transport may report from inside one, and so wait for an update to end.
+        """
+        return self.names.isdisjoint({"heartbeat", "lister", "update"})
 
     @property
     def may_wait(self) -> bool:

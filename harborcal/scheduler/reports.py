@@ -61,7 +61,7 @@ class Reports:
                 # Also from inside the wake: the calendar learns of the start before it learns of the pause.
                 self._updates.push_owed(claim)
                 self._updates.push(claim, SlotUpdate(status=SlotStatus.PAUSED), gentle=True)
-                self._ledger.pause(claim, _kept(reason), self._clock.now())
+                self._ledger.pause(claim, _kept(reason), self._clock.now(), self._clock.monotonic())
 
     def resume(self, claim: Claim) -> None:
         """Tell the calendar that the slot goes on; a slot that runs is left alone."""

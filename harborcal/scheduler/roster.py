@@ -21,9 +21,8 @@ class Record:
         "current",
         "due",
         "failures",
+        "gone_since",
         "last_heartbeat_at",
-        "listed",
-        "listed_at",
         "queued_for",
         "said",
         "said_at",
@@ -34,8 +33,7 @@ class Record:
         self.agent = agent
         self.due = now
         self.queued_for: float | None = None
-        self.listed = True
-        self.listed_at = now
+        self.gone_since: float | None = None  # None while it is listed
         self.current: Beat | None = None  # the heartbeat under way
         self.last_heartbeat_at: dt.datetime | None = None
         self.verdicts: tuple[Verdict, ...] = ()
@@ -43,6 +41,11 @@ class Record:
         self.failures = 0
         self.said: object = None
         self.said_at = 0.0
+
+    @property
+    def listed(self) -> bool:
+        """Whether the last list names it."""
+        return self.gone_since is None
 
 
 class Beat:
@@ -76,16 +79,18 @@ class Roster:
     def update(self, agents: Iterable[Agent], now: float) -> None:
         """Take the list of agents as it is now: new ones are due at once, missing ones are heartbeaten no more."""
         with self._lock:
-            for record in self._records.values():
-                record.listed = False
+            missing = dict(self._records)
             for agent in agents:
+                missing.pop(agent.id, None)
                 known = self._records.get(agent.id)
                 if known is None:
                     known = self._records[agent.id] = Record(agent, now)
                 known.agent = agent
-                known.listed = True
-                known.listed_at = now
+                known.gone_since = None
                 self._queue(known)
+            for record in missing.values():
+                if record.gone_since is None:
+                    record.gone_since = now
 
     def _queue(self, record: Record) -> None:
         if record.queued_for != record.due and record.current is None:
@@ -141,7 +146,11 @@ class Roster:
             if record.current is not beat:
                 return None
             record.current = None
-            record.due = now + delay if delay is not None else next_beat(record.due, self._interval, now)
+            if delay is not None:
+                record.due = now + delay
+            else:
+                # At most an interval from now: a success ends whatever wait a failure had begun.
+                record.due = min(next_beat(record.due, self._interval, now), now + self._interval)
             if record.listed:
                 self._queue(record)
             return record.due
@@ -174,7 +183,7 @@ class Roster:
             return [
                 record
                 for record in self._records.values()
-                if not record.listed and record.current is None and now - record.listed_at >= after
+                if record.gone_since is not None and record.current is None and now - record.gone_since >= after
             ]
 
     def forget(self, record: Record) -> bool:

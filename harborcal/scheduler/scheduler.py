@@ -40,6 +40,9 @@ from harborcal.scheduler.voice import Voice
 from harborcal.scheduler.wheel import Wheel
 from harborcal.transport import DeferredDelivery, Transport, find
 
+CLOSE_WITHIN = 1.0
+"""Seconds that the end waits for the transport to close, and again for the log to be written."""
+
 
 class Scheduler:
     """Heartbeats agents against a calendar, wakes them for their slots, and follows each slot until it is settled.
@@ -188,19 +191,34 @@ class Scheduler:
             self._finish(0.0)  # no thread left to wait on: end now
 
     def _finish(self, timeout: float) -> None:
-        self._wheel.close()
-        self._beats.close()
-        self._dispatch.close()
-        left = self._dispatch.wait(self._beats.wait(timeout))
-        self._lifespan.wait_for_calls(max(0.0, left))
         try:
-            self._transport.close()
-        except Exception as error:  # noqa: BLE001 - a transport that cannot close must not keep us from ending
-            self._voice.fault("", "close", error, "calendar transport cannot close", err=describe(error))
+            self._wheel.close()
+            self._beats.close()
+            self._dispatch.close()
+            left = self._dispatch.wait(self._beats.wait(timeout))
+            self._lifespan.wait_for_calls(max(0.0, left))
         finally:
-            self._voice.flush(min(1.0, timeout))
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            closing = self._runner.spawn("close", self._close_transport)
+            self._runner.wait([closing], CLOSE_WITHIN)
+            if not closing.done():
+                self._troubles.note("", "close", "the transport's close() has not returned")
+        except RuntimeError:
+            self._close_transport()  # no thread left to do it beside us
+        finally:
+            self._voice.flush(CLOSE_WITHIN)
             self._voice.close()
             self._lifespan.end_stop()
+
+    def _close_transport(self) -> None:
+        try:
+            with self._place.inside("close"):
+                self._transport.close()
+        except Exception as error:  # noqa: BLE001 - a transport that cannot close must not keep us from ending
+            self._voice.fault("", "close", error, "calendar transport cannot close", err=describe(error))
 
     def __enter__(self) -> Self:
         self.start()

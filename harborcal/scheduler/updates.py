@@ -1,6 +1,6 @@
 """The one way by which updates reach the calendar, and what their refusal means."""
 
-from harborcal.errors import CalendarRefusedError, HarborcalError, LifecycleError, TransportError, UpdateRefusedError
+from harborcal.errors import CalendarRefusedError, LifecycleError, TransportError, UpdateRefusedError
 from harborcal.ledger import Claim, Settled
 from harborcal.model import SlotStatus, SlotUpdate, UpdateReceipt
 from harborcal.policy import Refusal, describe, read_refusal
@@ -38,7 +38,7 @@ class Updates:
         key = self._ledger.key_of(claim)
         try:
             with self._place.inside("update"):
-                receipt = self._transport.update_slot(claim.agent_id, key, update)
+                receipt = _checked(self._transport.update_slot(claim.agent_id, key, update))
         except CalendarRefusedError as refusal:
             meaning = read_refusal(refusal, update, tried_before=tried_before, gentle=gentle)
             if meaning is not Refusal.ALREADY_SO:
@@ -49,9 +49,10 @@ class Updates:
         except LifecycleError:
             raise
         except BaseException as error:
-            self._ledger.lost(claim, update)
+            if not isinstance(error, TransportError) or error.is_outcome_unknown:
+                self._ledger.lost(claim, update)
             self._complain(claim, update, error)
-            if isinstance(error, HarborcalError) or not isinstance(error, Exception):
+            if isinstance(error, TransportError) or not isinstance(error, Exception):
                 raise
             raise TransportError(f"the transport failed: {describe(error)}") from error
         self._ledger.took(claim, update, receipt)
@@ -117,3 +118,9 @@ class Updates:
                 self._ledger.resent(settled, at=at, error=describe(error))
             else:
                 self._ledger.resent(settled, at=at)
+
+
+def _checked(receipt: object) -> UpdateReceipt:
+    if not isinstance(receipt, UpdateReceipt):
+        raise TransportError(f"the transport answered with a {type(receipt).__name__}")
+    return receipt

@@ -26,6 +26,7 @@ class Voice:
         self._speaking = False  # guarded by _lock
         self._closed = False  # guarded by _lock
         self._task: Task | None = None  # guarded by _lock
+        self._stuck: Task | None = None  # guarded by _lock; a task that was waited for in vain
 
     def info(self, message: str, **fields: object) -> None:
         """Log something that is as it should be."""
@@ -44,8 +45,14 @@ class Voice:
     def flush(self, timeout: float) -> float:
         """Wait until all is said, at most ``timeout`` seconds; return the seconds left."""
         with self._lock:
-            task = self._task if self._speaking else None
-        return timeout if task is None else self._runner.wait([task], timeout)
+            task = self._task if self._speaking and self._task is not self._stuck else None
+        if task is None:
+            return timeout
+        left = self._runner.wait([task], timeout)
+        if not task.done():
+            with self._lock:
+                self._stuck = task  # nobody waits a second time for a log that blocks
+        return left
 
     def close(self) -> None:
         """Say no more: no thread starts after the end."""

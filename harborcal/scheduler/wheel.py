@@ -10,11 +10,27 @@ RETRY_AFTER = 1.0
 """Seconds until a timer that could not be started is tried again."""
 
 
+class _Alarm:
+    """One of the clock's timers. ``fired`` is guarded by the wheel's lock."""
+
+    __slots__ = ("due", "fired", "timer")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.fired = False
+        self.timer: Timer | None = None
+
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+
 class Wheel:
     """Calls back at monotonic instants, with one of the clock's timers at a time.
 
     Callbacks run on the timer's thread, so they must not block. What they raise is reported and changes nothing for
-    the others: the next timer is started whatever happened.
+    the others: the next timer is started whatever happened. A timer that fires without need looks, finds nothing, and
+    does no harm; what must never be is that none waits.
     """
 
     def __init__(self, clock: Clock, on_error: Callable[[str, BaseException], None]) -> None:
@@ -24,9 +40,7 @@ class Wheel:
         self._lock = threading.Lock()
         self._entries: list[tuple[float, int, Callable[[], None]]] = []  # guarded by _lock; a heap
         self._count = 0  # guarded by _lock; keeps entries of one instant in order
-        self._armed_for: float | None = None  # guarded by _lock; None while no timer waits
-        self._timer: Timer | None = None  # guarded by _lock
-        self._generation = 0  # guarded by _lock; a timer of an earlier one does nothing
+        self._alarm: _Alarm | None = None  # guarded by _lock; the timer that waits and was started
 
     def at(self, due: float, callback: Callable[[], None]) -> bool:
         """Call back at ``due``, or at once when that is past; False where no timer could be started for it."""
@@ -48,47 +62,41 @@ class Wheel:
         with self._lock:
             self._closed.set()
             self._entries.clear()
-            timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+            alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.cancel()
 
     def _arm(self) -> None:
         """Have a timer wait for the earliest entry.
 
         Raises:
-            RuntimeError: The system has no thread left.
+            RuntimeError: The system has no thread left; a timer that waited before still does.
         """
         with self._lock:
-            if self._closed.is_set() or not self._entries:
+            if self._closed.is_set() or not self._entries or self._is_in_time(self._entries[0][0]):
                 return
-            due = self._entries[0][0]
-            if self._armed_for is not None and self._armed_for <= due:
-                return
-            self._armed_for = due
-            self._generation += 1
-            generation = self._generation
-            stale = self._timer
-        try:
-            timer = self._clock.call_later(max(0.0, due - self._clock.monotonic()), lambda: self._fire(generation))
-        except RuntimeError:
-            with self._lock:
-                if self._generation == generation:
-                    self._armed_for = None
-            raise
-        if stale is not None:
-            stale.cancel()
+            alarm = _Alarm(self._entries[0][0])
+        delay = max(0.0, alarm.due - self._clock.monotonic())
+        alarm.timer = self._clock.call_later(delay, lambda: self._fire(alarm))
         with self._lock:
-            if self._generation == generation and not self._closed.is_set():
-                self._timer = timer
-                return
-        timer.cancel()
+            # Meanwhile it may have fired, or somebody else may have armed as well.
+            if self._closed.is_set() or alarm.fired or self._is_in_time(alarm.due):
+                spare: _Alarm | None = alarm
+            else:
+                spare, self._alarm = self._alarm, alarm
+        if spare is not None:
+            spare.cancel()
 
-    def _fire(self, generation: int) -> None:
+    def _is_in_time(self, due: float) -> bool:
+        return self._alarm is not None and self._alarm.due <= due
+
+    def _fire(self, alarm: _Alarm) -> None:
         with self._lock:
-            if generation != self._generation or self._closed.is_set():
+            alarm.fired = True
+            if self._alarm is alarm:
+                self._alarm = None
+            if self._closed.is_set():
                 return
-            self._armed_for = None
-            self._timer = None
         try:
             for callback in self._due():
                 try:

@@ -13,7 +13,6 @@ from harborcal.errors import (
     CalendarUnavailableError,
     ConfigurationError,
     LifecycleError,
-    NotSentError,
     TransportError,
 )
 from harborcal.model import Heartbeat, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
@@ -22,7 +21,6 @@ from harborcal.transport import Transport
 
 MAX_ATTEMPTS = 100
 _ONE = 1000
-_NOT_APPLIED = frozenset({408, 425, 429})
 
 Answer = TypeVar("Answer")
 
@@ -176,7 +174,7 @@ class _Call(Generic[Answer]):
             return self._attempt()
         except TransportError as error:
             self.error = error
-            self._may_have_arrived |= self._is_update and not _surely_not_applied(error)
+            self._may_have_arrived |= self._is_update and error.is_outcome_unknown
             raise
         except CalendarRefusedError as error:
             if not self._may_have_arrived:
@@ -208,12 +206,6 @@ class _Budget:
 
 def _asked_for(error: Exception | None) -> float:
     return (error.retry_after or 0.0) if isinstance(error, CalendarUnavailableError) else 0.0
-
-
-def _surely_not_applied(error: TransportError) -> bool:
-    return isinstance(error, NotSentError) or (
-        isinstance(error, CalendarUnavailableError) and error.status in _NOT_APPLIED
-    )
 
 
 def _check_delay(name: str, value: object) -> float:

@@ -179,6 +179,18 @@ def test_failures_count_up_in_one_history_entry_and_in_the_attempts() -> None:
     assert not world.scheduler.status().problems, "a success clears the fault"
 
 
+def test_one_empty_answer_does_not_end_the_rest_of_a_slot_whose_wakes_fail() -> None:
+    world, layer = scripted_world()
+    world.host.fail_next(RuntimeError("no"), times=99)
+    world.add(id=1)
+    for _ in range(6):
+        layer.answer = None
+        world.scheduler.tick()
+        layer.answer = Heartbeat()
+        world.scheduler.tick()
+    assert [wake.attempt for wake in world.host.wakes] == [1, 2]
+
+
 def test_a_wake_that_fails_leaves_room_for_the_agents_other_slots() -> None:
     world = World()
     world.host.fail_next(RuntimeError("no"), times=2)
@@ -189,13 +201,14 @@ def test_a_wake_that_fails_leaves_room_for_the_agents_other_slots() -> None:
     assert world.host.woken == [("dev", "1"), ("dev", "1"), ("dev", "2")]
 
 
-def test_a_failure_is_forgotten_once_the_slot_is_no_longer_listed() -> None:
+def test_a_failure_is_forgotten_once_the_slot_has_not_been_listed_for_long() -> None:
     world = World()
     world.host.fail_next(RuntimeError("no"), times=2)
     key = world.add(id=1)
     world.scheduler.tick()
     world.scheduler.tick()
     world.calendar.cancel(key)
+    world.clock.advance(1201)
     world.scheduler.tick()
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
     world.scheduler.tick()

@@ -37,12 +37,6 @@ def test_without_threads_work_waits_and_goes_on_once_there_are_some(name: str) -
     assert world.host.woken == ([] if name in {"heartbeat", "wake"} else [("dev", "1")])
     runner.without = set()
     world.clock.advance(60)
-    if name == "wake":
-        assert world.scheduler.status().active[0].state == "waking", "claimed, and not yet entered"
-        world.agents.append(type(world.agents[0])(id="ops"))
-        world.calendar.add_agent("ops")
-        world.add("ops", id=2)
-        world.clock.advance(60)
     assert ("dev", "1") in world.host.woken
 
 

@@ -127,17 +127,21 @@ def test_a_wake_that_raises_after_the_calendar_was_told_gives_the_slot_back(lock
     assert world.scheduler.status().history[-1].reason == "wake failed: after all"
 
 
-def test_giving_back_may_fail_and_the_agent_is_free_all_the_same() -> None:
+def test_giving_back_that_fails_is_tried_again_with_the_next_heartbeat() -> None:
     def on_wake(wake: WakeRequest) -> None:
         wake.report.pause()
         world.calendar.fail_next(TransportError("gone"), on="update")
         raise RuntimeError("after all")
 
     world = World(on_wake=on_wake)
-    world.add()
+    key = world.add()
     world.scheduler.tick()
-    assert not world.scheduler.status().active
     assert world.scheduler.status().problems["dev"]["update"].message == "gone"
+    assert world.state(key) is SlotStatus.PAUSED
+    world.scheduler.tick()
+    assert world.state(key) is SlotStatus.DEFERRED
+    assert not world.scheduler.status().active
+    assert world.scheduler.status().history[-1].reason == "wake failed: after all"
 
 
 @pytest.mark.parametrize("verb", ["complete", "abort", "pause"])
