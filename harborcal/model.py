@@ -384,8 +384,7 @@ class SchedulerConfig(DataClassJsonMixin):
         heartbeat_interval: Seconds between an agent's heartbeats. From 120 s on the calendar calls agents
             offline in between (contract, rule 5); the scheduler then warns.
         heartbeat_timeout: Seconds after which a heartbeat that has not returned counts as failed and its
-            thread is abandoned. Transports have deadlines of their own; this is for those that break theirs. The
-            lister is given up after as long.
+            thread is abandoned. Transports have deadlines of their own; this is for those that break theirs.
         history_size: How many settled slots the history keeps.
         max_heartbeats: How many heartbeats may be under way at once.
         max_wakes: How many wakes may be under way at once.
@@ -393,7 +392,8 @@ class SchedulerConfig(DataClassJsonMixin):
             replaced.
         wake_timeout: Seconds after which ``wake_agent`` counts as failed and its thread is abandoned.
         wake_wait: Seconds that ``tick()`` waits for the wakes it caused.
-        lister_timeout: Seconds that ``tick()`` waits for the lister before it goes by the last list.
+        lister_timeout: Seconds that those who are due, and ``tick()``, wait for the lister before they go by the
+            last list. A call of the lister that takes five minutes is given up, and the lister asked anew.
         gone_after: Seconds after which an agent that is no longer listed is forgotten and its slot released.
         seed: Fixes jitter and wake ids, so that a rehearsal can be replayed. None, the default, draws them from
             the system's entropy.

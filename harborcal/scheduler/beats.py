@@ -21,17 +21,21 @@ from harborcal.transport import Transport
 JUMP = 1.0
 """Seconds by which the wall clock must run away from the monotonic one within a turn to count as having been set."""
 
+LISTER_GIVEN_UP_AFTER = 300.0
+"""Seconds after which a call of the lister is given up, so that it is asked again."""
+
 
 class _Question:
     """One asking of the lister."""
 
-    __slots__ = ("serve", "since")
+    __slots__ = ("impatient", "serve", "since")
 
     owner = "the lister"
 
-    def __init__(self, since: float, *, serve: bool) -> None:
+    def __init__(self, since: float, *, serve: bool, impatient: bool) -> None:
         self.since = since
         self.serve = serve
+        self.impatient = impatient
 
 
 class Beats:
@@ -78,7 +82,7 @@ class Beats:
             "lister",
             context,
             size=1,
-            timeout=context.config.heartbeat_timeout,
+            timeout=max(LISTER_GIVEN_UP_AFTER, context.config.lister_timeout),
             work=self._list,
             overdue=self._lister_overdue,
         )
@@ -122,7 +126,9 @@ class Beats:
 
     def _patience_until(self, now: float) -> float:
         """Tell until when to wait for the lister; past where it is not being asked."""
-        return now if self._question is None else self._question.since + self._config.lister_timeout
+        if self._question is None or self._question.impatient:
+            return now
+        return self._question.since + self._config.lister_timeout
 
     def _turn(self, planned: float) -> None:
         if not self._lifespan.may_begin:
@@ -145,8 +151,8 @@ class Beats:
             self._plan()
 
     def _tick_by_timer(self) -> None:
-        if not self._ask_lister(serve=True):
-            # It still has not answered the last time.
+        if not self._ask_lister(serve=True) or self._listers.abandoned:
+            # It still has not answered the last time, or has hung before: nobody waits for it.
             self._serve_due()
             self._say_tick()
 
@@ -168,7 +174,7 @@ class Beats:
     def _ask_lister(self, *, serve: bool) -> bool:
         """Have the lister asked beside us, and, if so wished, whoever is due served then; False where it is busy."""
         now = self._clock.monotonic()
-        question = _Question(now, serve=serve)
+        question = _Question(now, serve=serve, impatient=self._listers.abandoned > 0)
         with self._lock:
             pending = self._question
             if pending is None:

@@ -41,7 +41,8 @@ class Crew(Generic[AnyJob]):
 
     Workers pull jobs off one queue and end when it is empty. A worker whose job outlasts ``timeout`` is abandoned: its
     job is handed to ``overdue`` with the reason, the thread is counted and replaced. Once ``max_abandoned`` threads are
-    stuck, each further one leaves the crew smaller, until some return.
+    stuck, each further one leaves the crew smaller, until some return; when none is left, jobs that were queued and not
+    begun are handed to ``turned_away``.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Crew(Generic[AnyJob]):
         timeout: float,
         work: Callable[[AnyJob], None],
         overdue: Callable[[AnyJob, str], None],
+        turned_away: Callable[[AnyJob, str], None] | None = None,
     ) -> None:
         self._name = name
         self._runner = context.runner
@@ -64,6 +66,7 @@ class Crew(Generic[AnyJob]):
         self._timeout = timeout
         self._work = work
         self._overdue = overdue
+        self._turned_away = turned_away if turned_away is not None else overdue
         self._lock = threading.Lock()
         self._queue: deque[AnyJob] = deque()  # guarded by _lock
         self._workers: set[_Worker[AnyJob]] = set()  # guarded by _lock; without the abandoned ones
@@ -192,7 +195,8 @@ class Crew(Generic[AnyJob]):
     def _look(self) -> None:
         """Abandon the workers whose job has outlasted the timeout, and look again when the next one might."""
         now = self._clock.monotonic()
-        jobs: list[tuple[AnyJob, str]] = []
+        jobs: list[AnyJob] = []
+        left: list[AnyJob] = []
         with self._lock:
             busy = [worker for worker in self._workers if worker.job is not None]
             for worker in [worker for worker in busy if worker.since + self._timeout <= now]:
@@ -202,14 +206,16 @@ class Crew(Generic[AnyJob]):
                 if worker.job is not None:
                     self._abandoned += 1
                     self._stuck[worker.job.owner] += 1
-                    jobs.append((worker.job, f"has not returned within {self._timeout:g} s"))
+                    jobs.append(worker.job)
             if self._capacity() <= 0:  # nobody will pull what waits
-                jobs += [(job, "has no thread left to run on") for job in self._queue]
+                left.extend(self._queue)
                 self._queue.clear()
             next_look = min((worker.since for worker in busy), default=None)
             self._watching = next_look is not None
-        for job, reason in jobs:
-            self._overdue(job, reason)
+        for job in jobs:
+            self._overdue(job, f"has not returned within {self._timeout:g} s")
+        for job in left:
+            self._turned_away(job, "has no thread left to run on")
         if next_look is not None:
             self._wheel.at(next_look + self._timeout, self._look)
         self.staff()

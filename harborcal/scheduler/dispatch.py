@@ -64,6 +64,7 @@ class Dispatch:
             timeout=context.config.wake_timeout,
             work=self._enter,
             overdue=self._overdue,
+            turned_away=lambda wake, _reason: self._undo(wake),
         )
 
     def dispatch(self, agent_id: str, slot: Slot, *, asked: int) -> Wake | None:
@@ -241,7 +242,11 @@ class Dispatch:
     def close(self) -> None:
         """Enter no more wakes; those that were queued are undone."""
         for wake in self._crew.close():
-            self._ledger.unclaim(wake.claim)
+            self._undo(wake)
+
+    def _undo(self, wake: Wake) -> None:
+        self._ledger.unclaim(wake.claim)
+        wake.outcome = "undone"
 
     @property
     def under_way(self) -> int:
