@@ -306,8 +306,8 @@ class Beats:
         asked = self._ask_lister(serve=False)
         now = self._clock.monotonic()
         with self._lock:
-            patient = self._patience_until(now) > now
-        if asked or patient:
+            young = self._question is not None and now - self._question.since < self._config.lister_timeout
+        if asked or young:
             self._runner.wait(self._listers.tasks(), self._config.lister_timeout)
         else:
             self._say_tick()

@@ -27,9 +27,11 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 class _Worker(Generic[AnyJob]):
     """A thread of the crew. Fields are guarded by the crew's lock."""
 
-    __slots__ = ("abandoned", "job", "since", "task")
+    __slots__ = ("abandoned", "job", "ready", "since", "spawner", "task")
 
     def __init__(self) -> None:
+        self.spawner = threading.get_ident()  # fixed
+        self.ready = threading.Event()  # set once ``task`` is known
         self.job: AnyJob | None = None
         self.since = 0.0
         self.abandoned = False
@@ -140,6 +142,7 @@ class Crew(Generic[AnyJob]):
                 self._starting += 1
             try:
                 worker.task = self._runner.spawn(self._name, partial(self._run, worker))
+                worker.ready.set()
             except RuntimeError as error:
                 # No thread to be had: the jobs stay queued until somebody calls again.
                 with self._lock:
@@ -149,6 +152,9 @@ class Crew(Generic[AnyJob]):
                 return
 
     def _run(self, worker: _Worker[AnyJob]) -> None:
+        if threading.get_ident() != worker.spawner:
+            # Whoever waits for the crew must find this thread: it begins nothing before it can be found.
+            worker.ready.wait()
         first = True
         try:
             while (job := self._pull(worker, first=first)) is not None:

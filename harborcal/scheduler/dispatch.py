@@ -4,10 +4,10 @@ import inspect
 import random
 from collections.abc import Callable, Iterable
 
-from harborcal.errors import CalendarRefusedError, HostError, LifecycleError, TransportError
+from harborcal.errors import CalendarRefusedError, HostError
 from harborcal.host import Host, WakeRequest
 from harborcal.ledger import Claim
-from harborcal.model import Slot, SlotStatus, SlotUpdate
+from harborcal.model import ActiveState, Slot, SlotStatus, SlotUpdate
 from harborcal.policy import describe, is_agent_unknown, release
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.crew import Crew
@@ -132,8 +132,8 @@ class Dispatch:
             self._troubles.clear(claim.agent_id, "wake")
             try:
                 self._updates.push_owed(claim)
-            except (CalendarRefusedError, TransportError, LifecycleError):
-                return  # noted where it happened; the next heartbeat sends it again
+            except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
+                return  # the next heartbeat sends it again
 
     def _failed(self, claim: Claim, error: BaseException) -> None:
         reason = f"wake failed: {describe(error)}"
@@ -163,7 +163,7 @@ class Dispatch:
             self._ledger.woken(claim)
             return
         with self._lanes.enter_if_free(claim) as free:
-            if free and self._ledger.is_active(claim):
+            if free and self._ledger.is_active(claim) and self._ledger.state_of(claim) is ActiveState.WAKING:
                 wake.outcome = "failed"
                 self._troubles.note(wake.owner, "wake", f"wake failed: wake_agent {reason}")
                 self._settle_failed(claim, f"wake failed: wake_agent {reason}")
@@ -198,8 +198,8 @@ class Dispatch:
             if not is_agent_unknown(refusal):
                 return not self._ledger.is_active(claim)
             told = None
-        except (TransportError, LifecycleError):
-            return False  # noted where it happened
+        except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
+            return False
         self._ledger.settle(
             claim, update.status, now=self._clock.now(), reason=reason, update=told, delivered=delivered
         )

@@ -96,8 +96,8 @@ class Updates:
             if free and self._ledger.is_active(claim):
                 try:
                     self.push_owed(claim)
-                except (CalendarRefusedError, TransportError, LifecycleError):
-                    return  # noted where it happened
+                except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
+                    return
 
     def resend(self, settled: Settled) -> None:
         """Send a settled slot's last update again: the calendar goes on as if it had not taken it."""
@@ -113,7 +113,7 @@ class Updates:
                 final = read_refusal(refusal, update, tried_before=True, gentle=False) is Refusal.FINAL
                 self._complain(claim, update, refusal)
                 self._ledger.resent(settled, at=at, error=describe(refusal), final=final)
-            except Exception as error:  # noqa: BLE001 - whatever a transport raises, the slot is settled here
+            except BaseException as error:  # noqa: BLE001 - whatever a transport raises, the slot is settled here
                 self._complain(claim, update, error)
                 self._ledger.resent(settled, at=at, error=describe(error))
             else:

@@ -470,3 +470,68 @@ def test_a_tick_from_inside_an_update_waits_for_no_heartbeat_that_may_wait_for_t
     assert ticked.wait(PATIENCE)
     thread.join(PATIENCE)
     world.scheduler.stop()
+
+
+@pytest.mark.parametrize("error", [SystemExit("no more"), KeyboardInterrupt(), GeneratorExit()])
+def test_whatever_a_transport_raises_at_an_update_the_agent_goes_on(error: BaseException) -> None:
+    faults: list[BaseException] = []
+
+    class Wild(Layer):
+        def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+            if faults:
+                raise faults[0]
+            return super().update_slot(agent_id, slot, update)
+
+    world = World(wrap=Wild)
+    key = world.add(id=1)
+    faults.append(error)
+    for _ in range(3):  # the ongoing of the wake, then its repetitions
+        world.scheduler.tick()
+    assert world.scheduler.status().active[0].unsent == "ongoing"
+    assert world.scheduler.status().last_heartbeats
+    faults.clear()
+    world.scheduler.tick()
+    assert world.state(key) is SlotStatus.ONGOING
+
+
+def test_whatever_a_transport_raises_at_a_giving_back_it_is_tried_again() -> None:
+    faults: list[BaseException] = []
+
+    def on_wake(wake: WakeRequest) -> None:
+        wake.report.pause()
+        faults.append(SystemExit("no more"))
+        raise RuntimeError("after all")
+
+    class Wild(Layer):
+        def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+            if faults:
+                raise faults.pop()
+            return super().update_slot(agent_id, slot, update)
+
+    world = World(on_wake=on_wake, wrap=Wild)
+    key = world.add()
+    world.scheduler.tick()
+    world.scheduler.tick()
+    assert world.state(key) is SlotStatus.DEFERRED
+
+
+def test_whatever_a_transport_raises_at_a_repetition_of_the_last_word_the_agent_gets_its_next_slot() -> None:
+    class Wild(Layer):
+        def heartbeat(self, agent_id: str) -> Heartbeat:
+            answer = super().heartbeat(agent_id)
+            return Heartbeat(slots=(*stale, *answer.slots))
+
+        def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+            if stale and update.status is SlotStatus.FINISHED:
+                raise SystemExit("no more")
+            return super().update_slot(agent_id, slot, update)
+
+    stale: list[Slot] = []
+    world = World(wrap=Wild)
+    world.add(id=1)
+    world.scheduler.tick()
+    world.scheduler.complete("dev")
+    stale.append(Slot(id=1, status=SlotStatus.ONGOING))
+    world.add(id=2)
+    world.scheduler.tick()
+    assert world.host.woken == [("dev", "1"), ("dev", "2")]
