@@ -163,9 +163,11 @@ class Ledger:
 
         A slot that is just being settled may be missed: then its claim, which looks under the lock, is refused.
         """
-        return agent_id in self._failures or any(
-            key in self._held or key in self._settled for slot in slots for key in _keys(slot)
-        )
+        if agent_id in self._failures:
+            return True
+        if not self._held and not self._settled:
+            return False
+        return any(key in self._held or key in self._settled for slot in slots for key in _keys(slot))
 
     def _standing(self, agent_id: str, slot: Slot, asked: int) -> Standing | None:
         if slot.id is None and slot.virtual_id is None:

@@ -230,6 +230,10 @@ class SlotKey(DataClassJsonMixin):
     def __str__(self) -> str:
         return str(self.id)
 
+    def __hash__(self) -> int:
+        # Every listed slot is looked up by its key; a real id is an int and a virtual one a str, so this tells enough.
+        return hash(self.id)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Slot(DataClassJsonMixin):
