@@ -282,8 +282,7 @@ class Ledger:
     def _drop(self, claim: Claim) -> None:
         del self._active[claim.agent_id]
         for key in claim.keys:
-            if self._held.get(key) is claim:
-                del self._held[key]
+            del self._held[key]
 
     # --- while it is active -----------------------------------------------------------------------------------------
 
@@ -389,8 +388,7 @@ class Ledger:
         """Record that the work goes on; the pause is taken out of the time worked."""
         with self._lock:
             claim.state = ActiveState.ONGOING
-            if claim.paused_at is not None:
-                claim.rested += max(dt.timedelta(), now - claim.paused_at)
+            claim.rested += max(dt.timedelta(), now - (claim.paused_at or now))
             claim.paused_at = None
             claim.pause_reason = ""
 

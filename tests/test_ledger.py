@@ -130,3 +130,12 @@ def test_outcomes_that_come_later_reach_the_slot_while_it_is_active_and_after() 
     asked = ledger.ask()
     assert ledger.unheeded([Slot(id=6, status=SlotStatus.ONGOING)], asked=asked)
     assert not ledger.unheeded([Slot(id=6)], asked=asked)
+
+
+def test_nothing_is_known_of_a_slot_without_an_id() -> None:
+    ledger = Ledger(4)
+    sure(claim(ledger, "a", Slot(id=1)))
+    unnamed, held = ledger.standings("b", [Slot(), Slot(id=1)], asked=ledger.ask(), at=0.0)
+    assert unnamed is None
+    assert held is not None
+    assert held.taken == "held by a"
