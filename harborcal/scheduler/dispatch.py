@@ -145,7 +145,7 @@ class Dispatch:
                 self._ledger.woken(claim)  # it has reached its agent, whose last word may be with the calendar
             elif not self._ledger.was_told(claim):
                 self._settle_failed(claim, reason)
-            elif not self._give_back(claim, reason):
+            elif not self._give_back(claim, reason, retry=True):
                 self._ledger.woken(claim)
                 self._ledger.condemn(claim, reason)
 
@@ -173,7 +173,7 @@ class Dispatch:
     def release(self, claim: Claim, reason: str) -> bool:
         """Give back the slot of an agent that is gone; tell whether it is settled."""
         with self._lanes.enter(claim):
-            return not self._ledger.is_active(claim) or self._give_back(claim, reason)
+            return not self._ledger.is_active(claim) or self._give_back(claim, reason, retry=False)
 
     def release_if_condemned(self, claim: Claim) -> None:
         """Give back a slot whose giving back has failed before, unless an update of it is under way just now."""
@@ -181,13 +181,18 @@ class Dispatch:
         if reason:
             with self._lanes.enter_if_free(claim) as free:
                 if free and self._ledger.is_active(claim):
-                    self._give_back(claim, reason)
+                    self._give_back(claim, reason, retry=True)
 
-    def _give_back(self, claim: Claim, reason: str) -> bool:
+    def _give_back(self, claim: Claim, reason: str, *, retry: bool) -> bool:
         """Undo what the calendar was told of a slot, in its lane; tell whether it is settled.
 
         Where the agent's last word may be with the calendar already, that word is sent again instead. A calendar that
         does not know the agent has nothing to be told.
+
+        Args:
+            claim: Which attempt.
+            reason: Why it is given back.
+            retry: Whether this is a failed wake, which is tried again after a rest once the slot is deferred.
         """
         update = self._ledger.last_word(claim) or release(claim.slot)
         told: SlotUpdate | None = update
@@ -200,9 +205,11 @@ class Dispatch:
             told = None
         except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
             return False
-        self._ledger.settle(
-            claim, update.status, now=self._clock.now(), reason=reason, update=told, delivered=delivered
-        )
+        if retry and not update.status.is_terminal:
+            self._settle_failed(claim, reason)
+        else:
+            now = self._clock.now()
+            self._ledger.settle(claim, update.status, now=now, reason=reason, update=told, delivered=delivered)
         return True
 
     def settle_as_listed(self, claim: Claim, status: SlotStatus) -> None:

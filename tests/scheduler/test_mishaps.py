@@ -535,3 +535,17 @@ def test_whatever_a_transport_raises_at_a_repetition_of_the_last_word_the_agent_
     world.add(id=2)
     world.scheduler.tick()
     assert world.host.woken == [("dev", "1"), ("dev", "2")]
+
+
+def test_a_wake_that_fails_after_its_agent_has_reported_backs_off_like_any_other() -> None:
+    def on_wake(wake: WakeRequest) -> None:
+        wake.report.pause()
+        raise RuntimeError("after all")
+
+    world = World(on_wake=on_wake)
+    world.add(id=1)
+    for _ in range(6):
+        world.scheduler.tick()
+    assert [wake.attempt for wake in world.host.wakes] == [1, 2]
+    [entry] = world.scheduler.status().history
+    assert (entry.status, entry.count, entry.reason) == ("aborted", 2, "wake failed: after all")
