@@ -549,3 +549,47 @@ def test_a_wake_that_fails_after_its_agent_has_reported_backs_off_like_any_other
     assert [wake.attempt for wake in world.host.wakes] == [1, 2]
     [entry] = world.scheduler.status().history
     assert (entry.status, entry.count, entry.reason) == ("aborted", 2, "wake failed: after all")
+
+
+def test_a_locked_slot_that_was_given_back_is_over_also_for_an_answer_that_still_lists_it() -> None:
+    class Stale(Layer):
+        def heartbeat(self, agent_id: str) -> Heartbeat:
+            answer = super().heartbeat(agent_id)
+            return Heartbeat(slots=tuple(listed)) if listed else answer
+
+    def on_wake(wake: WakeRequest) -> None:
+        wake.report.pause()
+        raise RuntimeError("after all")
+
+    listed: list[Slot] = []
+    world = World(on_wake=on_wake, wrap=Stale)
+    key = world.add(id=1, is_admin_locked=True)
+    world.scheduler.tick()
+    assert world.state(key) is SlotStatus.ABORTED
+    listed.append(Slot(id=1, status=SlotStatus.PAUSED, is_admin_locked=True))
+    world.scheduler.tick()
+    assert len(world.host.wakes) == 1
+    assert not world.scheduler.status().active, "not taken up: its last update is sent again instead"
+    assert world.sent == [("dev", "ongoing"), ("dev", "paused"), ("dev", "aborted"), ("dev", "aborted")]
+
+
+def test_heartbeats_that_no_thread_is_left_for_are_told_as_faults() -> None:
+    go = threading.Event()
+    entered = threading.Semaphore(0)
+
+    def hang(_agent: str) -> None:
+        entered.release()
+        go.wait(PATIENCE)
+
+    settings = SchedulerConfig(heartbeat_timeout=20, heartbeat_interval=3600, max_heartbeats=1, max_abandoned=1, seed=1)
+    world = threaded("a", "b", "c", config=settings)
+    world.calendar.before_heartbeat = hang
+    world.scheduler.start()
+    world.clock.advance(0)
+    assert entered.acquire(timeout=PATIENCE)
+    world.clock.advance(20)
+    assert entered.acquire(timeout=PATIENCE)
+    world.clock.advance(20)
+    errors = {agent: problem.message for agent, problem in world.scheduler.status().last_errors.items()}
+    go.set()
+    assert errors["c"] == "heartbeat has no thread left to run on"
