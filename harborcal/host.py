@@ -39,7 +39,7 @@ class WakeRequest:
         message: What to tell the agent.
         source: Where the wake comes from: ``calendar:<ident>``.
         slot: The slot as the calendar listed it.
-        attempt: The how-manieth wake of this slot, from 1.
+        attempt: Which wake of this slot it is, counted from 1.
         wake_id: The same for a wake and its reminder, another for each attempt: an idempotency key.
         reminder: Whether this repeats an earlier wake of the same attempt because the agent fell silent.
         report: A handle for this very attempt.

@@ -587,7 +587,8 @@ class Status(DataClassJsonMixin):
             lambda values: {key: Problem.from_dict(value) for key, value in values.items()},
         ),
     )
-    """The loop's own faults by source: ``agents``, ``log``, ``threads``, ``clock``, ``loop``."""
+    """The loop's own faults by source: ``agents`` (the lister fails), ``listed`` (it names what is no agent), ``log``,
+    ``threads``, ``release``, ``close``, ``loop``."""
     active: tuple[ActiveSlot, ...] = dataclasses.field(default=(), metadata=_items(ActiveSlot.from_dict))
     history: tuple[HistoryEntry, ...] = dataclasses.field(default=(), metadata=_items(HistoryEntry.from_dict))
     heartbeats_under_way: int = 0
