@@ -342,10 +342,7 @@ class Beats:
 
     def wait(self, timeout: float) -> float:
         """Wait until no heartbeat is under way, at most ``timeout`` seconds; return the seconds left."""
-        left = timeout
-        while left > 0 and (tasks := self._crew.tasks()):
-            left = self._runner.wait(tasks, left)
-        return left
+        return self._crew.wait(timeout)
 
     @property
     def last_tick_at(self) -> dt.datetime | None:

@@ -105,6 +105,13 @@ class Crew(Generic[AnyJob]):
                 and (owners is None or (worker.job is not None and worker.job.owner in owners))
             ]
 
+    def wait(self, timeout: float) -> float:
+        """Wait until nobody is at work, at most ``timeout`` seconds; return the seconds left."""
+        left = timeout
+        while left > 0 and (tasks := self.tasks()):
+            left = self._runner.wait(tasks, left)
+        return left
+
     @property
     def busy(self) -> int:
         """How many jobs are being worked on."""
@@ -142,7 +149,6 @@ class Crew(Generic[AnyJob]):
                 self._starting += 1
             try:
                 worker.task = self._runner.spawn(self._name, partial(self._run, worker))
-                worker.ready.set()
             except RuntimeError as error:
                 # No thread to be had: the jobs stay queued until somebody calls again.
                 with self._lock:
@@ -150,6 +156,8 @@ class Crew(Generic[AnyJob]):
                     self._starting -= 1
                 self._on_error("threads", error)
                 return
+            finally:
+                worker.ready.set()  # also when Ctrl-C comes just here: the thread must not wait for ever
 
     def _run(self, worker: _Worker[AnyJob]) -> None:
         if threading.get_ident() != worker.spawner:

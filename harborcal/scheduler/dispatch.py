@@ -241,10 +241,7 @@ class Dispatch:
 
     def wait(self, timeout: float) -> float:
         """Wait until nothing is under way, at most ``timeout`` seconds; return the seconds left."""
-        left = timeout
-        while left > 0 and (tasks := self._crew.tasks()):
-            left = self._runner.wait(tasks, left)
-        return left
+        return self._crew.wait(timeout)
 
     def close(self) -> None:
         """Enter no more wakes; those that were queued are undone."""

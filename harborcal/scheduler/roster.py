@@ -71,9 +71,8 @@ class Roster:
         self._interval = interval
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}  # guarded by _lock
-        self._heap: list[
-            tuple[float, int, Record]
-        ] = []  # guarded by _lock; stale entries are skipped when they come up
+        # Guarded by _lock; stale entries are skipped when they come up.
+        self._heap: list[tuple[float, int, Record]] = []
         self._count = 0  # guarded by _lock; keeps agents of one instant in order
 
     def update(self, agents: Iterable[Agent], now: float) -> None:
