@@ -12,6 +12,9 @@ HarborcalError
 │   └── MalformedAnswerError             an answer, but not this contract's
 ├── CalendarRefusedError                 any other 4xx: carries status and detail; not retried
 │   └── UpdateRefusedError               an update refused for good; the slot is settled
+├── CalendarError                        the carried calendar's file or database cannot be used
+├── ICalendarError                       a file that is no calendar
+├── MissingExtraError (ImportError)      a part of harborcal needs packages that are not installed
 └── HostError                            a ready-made host could not wake the agent
 
 Foreign exceptions are translated in one place each, always ``from`` the original.
@@ -127,6 +130,26 @@ class CalendarRefusedError(HarborcalError):
 
 class UpdateRefusedError(CalendarRefusedError):
     """The calendar refused an update for good; the slot is settled locally and the agent is free."""
+
+
+class CalendarError(HarborcalError):
+    """The carried calendar's file or database cannot be used: damaged, full, not harborcal's, or from a newer version."""
+
+
+class ICalendarError(HarborcalError):
+    """A file that should be a calendar after RFC 5545 is none, or is larger than what is read."""
+
+
+class MissingExtraError(HarborcalError, ImportError):
+    """A part of harborcal needs packages that are not installed; the message names the command that installs them."""
+
+    def __init__(self, part: str, extra: str) -> None:
+        super().__init__(part, extra)
+        self.part = part
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.part} needs packages that are not installed: pip install 'harborcal[{self.extra}]'"
 
 
 class HostError(HarborcalError):

@@ -9,12 +9,25 @@ import dataclasses
 import datetime as dt
 import enum
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
-from dataclasses_json import DataClassJsonMixin, config
+from dataclasses_json import DataClassJsonMixin
 
+from harborcal.codecs import (
+    DATE,
+    INSTANT,
+    JSON,
+    LEFT_OUT_IF_NONE,
+    TIME,
+    TIME_OR_ABSENT,
+    codec,
+    encode_map,
+    enum_of,
+    format_instant,
+    items_of,
+    parse_instant,
+)
 from harborcal.errors import ConfigurationError, MalformedAnswerError
 
 DAY = 86_400.0
@@ -115,82 +128,6 @@ class Lifecycle(enum.StrEnum):
     FORKED = "forked"
 
 
-# --- codecs ---------------------------------------------------------------------------------------------------------
-
-
-def format_instant(instant: dt.datetime) -> str:
-    """Write an aware instant as RFC 3339 in UTC, with a ``Z``."""
-    return instant.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-
-
-def parse_instant(text: object) -> dt.datetime:
-    """Read an RFC 3339 instant.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: The text is no instant, or names no time zone.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"an instant is a string, not {type(text).__name__}")
-    instant = dt.datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(f"instant {text!r} names no time zone")
-    return instant.astimezone(dt.UTC)
-
-
-def _optional(codec: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else codec(value)
-
-
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _codec(encode: Callable[[Any], Any], decode: Callable[[Any], Any], **options: Any) -> dict[str, Any]:
-    return dict(config(encoder=_optional(encode), decoder=_optional(decode), **options))
-
-
-def _encode_items(values: Any) -> list[Any]:
-    return [value.to_dict() for value in values]
-
-
-def _encode_map(encode: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    return lambda values: {key: encode(value) for key, value in values.items()}
-
-
-def thaw(value: Any) -> Any:
-    """Copy frozen JSON (see `freeze`) into plain dicts and lists."""
-    if isinstance(value, Mapping):
-        return {key: thaw(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [thaw(item) for item in value]
-    return value
-
-
-def freeze(value: Any) -> Any:
-    """Copy decoded JSON so that no receiver can change it: mappings read-only, lists as tuples."""
-    if isinstance(value, Mapping):
-        return MappingProxyType({key: freeze(item) for key, item in value.items()})
-    if isinstance(value, tuple | list):
-        return tuple(freeze(item) for item in value)
-    return value
-
-
-_INSTANT = _codec(format_instant, parse_instant)
-_DATE = _codec(dt.date.isoformat, dt.date.fromisoformat)
-_TIME = _codec(dt.time.isoformat, dt.time.fromisoformat)
-_TIME_OR_ABSENT = _codec(dt.time.isoformat, dt.time.fromisoformat, exclude=_is_none)
-_JSON = _codec(thaw, freeze)
-
-
-def _enum(members: type[enum.StrEnum]) -> dict[str, Any]:
-    return _codec(str, members)
-
-
-def _items(value: Callable[[Any], Any]) -> dict[str, Any]:
-    return _codec(_encode_items, lambda values: tuple(value(item) for item in values))
-
-
 # --- slots ----------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +138,7 @@ class SlotKey(DataClassJsonMixin):
     Make one with `real` or `virtual`. ``str(key)`` is the bare id, as it stands in a wake's ``source``.
     """
 
-    kind: SlotKind = dataclasses.field(metadata=_enum(SlotKind))
+    kind: SlotKind = dataclasses.field(metadata=enum_of(SlotKind))
     id: int | str
 
     @classmethod
@@ -241,17 +178,17 @@ class Slot(DataClassJsonMixin):
 
     id: int | None = None
     virtual_id: str | None = None
-    status: SlotStatus = dataclasses.field(default=SlotStatus.NOT_STARTED, metadata=_enum(SlotStatus))
+    status: SlotStatus = dataclasses.field(default=SlotStatus.NOT_STARTED, metadata=enum_of(SlotStatus))
     priority: int = 0
-    date: dt.date | None = dataclasses.field(default=None, metadata=_DATE)
-    scheduled_at: dt.time | None = dataclasses.field(default=None, metadata=_TIME)
+    date: dt.date | None = dataclasses.field(default=None, metadata=DATE)
+    scheduled_at: dt.time | None = dataclasses.field(default=None, metadata=TIME)
     """UTC time of day."""
     estimated_duration: int | None = None
     """Minutes."""
-    slot_type: SlotType | None = dataclasses.field(default=None, metadata=_enum(SlotType))
-    event_type: EventType | None = dataclasses.field(default=None, metadata=_enum(EventType))
-    event_data: Mapping[str, Any] | None = dataclasses.field(default=None, metadata=_JSON)
-    started_at: dt.time | None = dataclasses.field(default=None, metadata=_TIME)
+    slot_type: SlotType | None = dataclasses.field(default=None, metadata=enum_of(SlotType))
+    event_type: EventType | None = dataclasses.field(default=None, metadata=enum_of(EventType))
+    event_data: Mapping[str, Any] | None = dataclasses.field(default=None, metadata=JSON)
+    started_at: dt.time | None = dataclasses.field(default=None, metadata=TIME)
     """UTC time of day, None until started."""
     attended: bool = False
     actual_duration: int | None = None
@@ -260,8 +197,8 @@ class Slot(DataClassJsonMixin):
     is_admin_locked: bool = False
     special_slot_id: int | None = None
     user_id: int | None = None
-    created_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
-    updated_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    created_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
+    updated_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
 
     @property
     def key(self) -> SlotKey:
@@ -327,9 +264,9 @@ class SlotUpdate(DataClassJsonMixin):
     ``finished`` only. What is None is left out of the request, never sent as null.
     """
 
-    status: SlotStatus = dataclasses.field(metadata=_enum(SlotStatus))
-    started_at: dt.time | None = dataclasses.field(default=None, metadata=_TIME_OR_ABSENT)
-    actual_duration: int | None = dataclasses.field(default=None, metadata=dict(config(exclude=_is_none)))
+    status: SlotStatus = dataclasses.field(metadata=enum_of(SlotStatus))
+    started_at: dt.time | None = dataclasses.field(default=None, metadata=TIME_OR_ABSENT)
+    actual_duration: int | None = dataclasses.field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -357,7 +294,7 @@ class Agent(DataClassJsonMixin):
 
     id: str
     model: str = ""
-    state: AgentStatus = dataclasses.field(default=AgentStatus.IDLE, metadata=_enum(AgentStatus))
+    state: AgentStatus = dataclasses.field(default=AgentStatus.IDLE, metadata=enum_of(AgentStatus))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -468,15 +405,15 @@ class ActiveSlot(DataClassJsonMixin):
     ident: str
     """Fixed at the claim, also when a virtual slot has become real since (see ``key``)."""
     key: SlotKey
-    state: ActiveState = dataclasses.field(metadata=_enum(ActiveState))
+    state: ActiveState = dataclasses.field(metadata=enum_of(ActiveState))
     attempt: int
     wake_id: str
-    started_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
-    last_heartbeat_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
-    heard_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
-    paused_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    started_at: dt.datetime = dataclasses.field(metadata=INSTANT)
+    last_heartbeat_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
+    heard_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
+    paused_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
     pause_reason: str = ""
-    unsent: SlotStatus | None = dataclasses.field(default=None, metadata=_enum(SlotStatus))
+    unsent: SlotStatus | None = dataclasses.field(default=None, metadata=enum_of(SlotStatus))
     taken_up: bool = False
     slot: Slot
 
@@ -487,13 +424,13 @@ class HistoryEntry(DataClassJsonMixin):
 
     ident: str
     agent_id: str
-    status: SlotStatus = dataclasses.field(metadata=_enum(SlotStatus))
-    resolved_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
+    status: SlotStatus = dataclasses.field(metadata=enum_of(SlotStatus))
+    resolved_at: dt.datetime = dataclasses.field(metadata=INSTANT)
     reason: str = ""
     summary: str = ""
     key: SlotKey
     attempt: int = 1
-    started_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    started_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
     actual_duration: int | None = None
     """Minutes, as told to the calendar with ``finished``."""
     count: int = 1
@@ -506,8 +443,8 @@ class Problem(DataClassJsonMixin):
 
     message: str
     count: int
-    first_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
-    last_at: dt.datetime = dataclasses.field(metadata=_INSTANT)
+    first_at: dt.datetime = dataclasses.field(metadata=INSTANT)
+    last_at: dt.datetime = dataclasses.field(metadata=INSTANT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -528,7 +465,7 @@ class Verdict(DataClassJsonMixin):
     """Why a slot of an agent's last heartbeat was or was not dispatched."""
 
     ident: str
-    reason: VerdictReason = dataclasses.field(metadata=_enum(VerdictReason))
+    reason: VerdictReason = dataclasses.field(metadata=enum_of(VerdictReason))
     detail: str = ""
 
 
@@ -550,29 +487,29 @@ class Status(DataClassJsonMixin):
 
     enabled: bool
     """Whether heartbeats go out by themselves: started, and not asked to stop."""
-    lifecycle: Lifecycle = dataclasses.field(metadata=_enum(Lifecycle))
+    lifecycle: Lifecycle = dataclasses.field(metadata=enum_of(Lifecycle))
     heartbeat_every: float
     agents: int = 0
-    last_tick_at: dt.datetime | None = dataclasses.field(default=None, metadata=_INSTANT)
+    last_tick_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
     last_heartbeats: Mapping[str, dt.datetime] = dataclasses.field(
         default_factory=dict,
-        metadata=_codec(
-            _encode_map(format_instant), lambda values: {key: parse_instant(value) for key, value in values.items()}
+        metadata=codec(
+            encode_map(format_instant), lambda values: {key: parse_instant(value) for key, value in values.items()}
         ),
     )
     """Successes only."""
     last_errors: Mapping[str, Problem] = dataclasses.field(
         default_factory=dict,
-        metadata=_codec(
-            _encode_map(lambda problem: problem.to_dict()),
+        metadata=codec(
+            encode_map(lambda problem: problem.to_dict()),
             lambda values: {key: Problem.from_dict(value) for key, value in values.items()},
         ),
     )
     """Heartbeats that fail now."""
     problems: Mapping[str, Mapping[str, Problem]] = dataclasses.field(
         default_factory=dict,
-        metadata=_codec(
-            _encode_map(_encode_map(lambda problem: problem.to_dict())),
+        metadata=codec(
+            encode_map(encode_map(lambda problem: problem.to_dict())),
             lambda values: {
                 agent_id: {source: Problem.from_dict(value) for source, value in sources.items()}
                 for agent_id, sources in values.items()
@@ -582,15 +519,15 @@ class Status(DataClassJsonMixin):
     """Each agent's other faults by source: ``update``, ``slots``, ``wake``."""
     scheduler_errors: Mapping[str, Problem] = dataclasses.field(
         default_factory=dict,
-        metadata=_codec(
-            _encode_map(lambda problem: problem.to_dict()),
+        metadata=codec(
+            encode_map(lambda problem: problem.to_dict()),
             lambda values: {key: Problem.from_dict(value) for key, value in values.items()},
         ),
     )
     """The loop's own faults by source: ``agents`` (the lister fails), ``listed`` (it names what is no agent), ``log``,
     ``threads``, ``release``, ``close``, ``loop``."""
-    active: tuple[ActiveSlot, ...] = dataclasses.field(default=(), metadata=_items(ActiveSlot.from_dict))
-    history: tuple[HistoryEntry, ...] = dataclasses.field(default=(), metadata=_items(HistoryEntry.from_dict))
+    active: tuple[ActiveSlot, ...] = dataclasses.field(default=(), metadata=items_of(ActiveSlot.from_dict))
+    history: tuple[HistoryEntry, ...] = dataclasses.field(default=(), metadata=items_of(HistoryEntry.from_dict))
     heartbeats_under_way: int = 0
     wakes_under_way: int = 0
     abandoned_threads: int = 0

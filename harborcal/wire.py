@@ -351,7 +351,7 @@ def _parse_instant(text: str) -> dt.datetime | None:
 def _read_event_data(value: Any) -> Mapping[str, Any] | None:
     """Freeze event data while measuring it.
 
-    The result is that of `harborcal.model.freeze`; the decoded dicts belong to nobody else, so that they need no copy.
+    The result is that of `harborcal.codecs.freeze`; the decoded dicts belong to nobody else, so that they need no copy.
     """
     if value is None:
         return None

@@ -29,7 +29,8 @@ from harborcal import (
     Verdict,
     VerdictReason,
 )
-from harborcal.model import Lifecycle, format_instant, freeze, parse_instant, thaw
+from harborcal.codecs import format_instant, freeze, parse_instant, thaw
+from harborcal.model import Lifecycle
 
 
 @pytest.mark.parametrize("slot_id", [-1, 2**63, True, 1.0, "7", None, pytest.param(10**5000, id="huge")])

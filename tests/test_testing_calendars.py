@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from harborcal.codecs import thaw
 from harborcal.errors import (
     CalendarRefusedError,
     CalendarUnavailableError,
@@ -13,7 +14,7 @@ from harborcal.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from harborcal.model import AgentStatus, EventType, SlotKey, SlotStatus, SlotType, SlotUpdate, thaw
+from harborcal.model import AgentStatus, EventType, SlotKey, SlotStatus, SlotType, SlotUpdate
 from harborcal.testing import MONDAY_MORNING, FakeClock, InMemoryCalendar, ReceivedUpdate
 
 ONGOING = SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9))

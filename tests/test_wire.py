@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harborcal import wire
+from harborcal.codecs import freeze, thaw
 from harborcal.errors import ConfigurationError, MalformedAnswerError
 from harborcal.model import (
     MAX_REAL_ID,
@@ -23,8 +24,6 @@ from harborcal.model import (
     SlotUpdate,
     UnreadableSlot,
     UpdateReceipt,
-    freeze,
-    thaw,
 )
 
 GOLDEN = Path(__file__).parent / "golden"

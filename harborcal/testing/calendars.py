@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from harborcal import wire
 from harborcal.clock import Clock, SystemClock
+from harborcal.codecs import freeze
 from harborcal.errors import (
     CalendarRefusedError,
     CalendarUnavailableError,
@@ -30,7 +31,6 @@ from harborcal.model import (
     SlotType,
     SlotUpdate,
     UpdateReceipt,
-    freeze,
 )
 
 Call = Literal["heartbeat", "update"]
