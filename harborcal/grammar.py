@@ -5,6 +5,7 @@ import re
 from harborcal.errors import ConfigurationError
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", re.ASCII)
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._:@-]+")
 
 # Printable by Unicode's word, yet nothing shows: fillers, the blank Braille cell, the combining joiner.
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
@@ -34,6 +35,11 @@ def check_id(what: str, text: object) -> str:
             f"{what} is a letter or digit followed by up to 127 letters, digits or any of '._:@-', not {shown!r}"
         )
     return text
+
+
+def claw_of(host_name: str) -> str:
+    """Make a claw identifier of a host name: what the grammar of ids lacks becomes a hyphen."""
+    return _NOT_IN_IDS.sub("-", host_name).lstrip("._:@-")[:128] or "localhost"
 
 
 def clean(text: str, limit: int = DETAIL_LIMIT) -> str:

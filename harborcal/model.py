@@ -215,19 +215,22 @@ class Slot(DataClassJsonMixin):
 
     @property
     def keys(self) -> tuple[SlotKey, ...]:
-        """All keys that mean this slot: a stored slot of a plan is also that plan's virtual slot of its date.
+        """All keys that mean this slot: a stored slot of a plan is also one of that plan's virtual slots.
+
+        Which one, its ``virtual_id`` tells. Where it names none, it is the plan's slot of its date (contract:
+        ``plan-{plan_id}-{YYYY-MM-DD}``). A name of its own is never joined by that one: an occurrence that was moved to
+        another date, or a plan's second one on a date, would take the key of another slot.
 
         Raises:
             MalformedAnswerError: The slot has neither id.
         """
-        keys = [self.key]
-        if self.id is not None and self.virtual_id is not None:
-            keys.append(SlotKey(SlotKind.VIRTUAL, self.virtual_id))
-        if self.id is not None and self.plan_id is not None and self.date is not None:
-            alias = SlotKey(SlotKind.VIRTUAL, f"plan-{self.plan_id}-{self.date.isoformat()}")
-            if alias not in keys:
-                keys.append(alias)
-        return tuple(keys)
+        if self.id is None:
+            return (self.key,)
+        if self.virtual_id is not None:
+            return (self.key, SlotKey(SlotKind.VIRTUAL, self.virtual_id))
+        if self.plan_id is not None and self.date is not None:
+            return (self.key, SlotKey(SlotKind.VIRTUAL, f"plan-{self.plan_id}-{self.date.isoformat()}"))
+        return (self.key,)
 
     @property
     def ident(self) -> str:

@@ -1,5 +1,7 @@
 """Requests and answers of the calendar contract: exact on the way out, tolerant slot by slot on the way in.
 
+What a client says is encoded as bytes, what a calendar answers as the JSON objects that its server writes.
+
 Whatever bytes an answer holds, a decoder returns a value or raises `MalformedAnswerError`. What is wrong with one slot
 costs only that slot: it is named among the heartbeat's ``unreadable`` and its neighbours are served. Types are exact:
 ``true`` is no number and ``"7"`` is not 7.
@@ -15,6 +17,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
+from harborcal.codecs import format_instant, thaw
 from harborcal.errors import ConfigurationError, MalformedAnswerError
 from harborcal.grammar import check_id, clean, is_id
 from harborcal.model import (
@@ -35,6 +38,9 @@ from harborcal.model import (
 HEARTBEAT_PATH = "/calendar/agent/heartbeat"
 """Where heartbeats are posted, below the calendar's base URL."""
 
+DAY_PATH = "/calendar/day"
+"""Where an agent's day is read, below the calendar's base URL; see `day_query`."""
+
 MAX_SLOTS = 1_000
 """How many slots of one answer are read; the contract lists the most urgent first."""
 
@@ -51,6 +57,10 @@ MAX_DURATION = 65_535
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LONGEST_INSTANT = 40
+
+_TOO_LONG = 10**4_300  # Python neither writes nor reads an integer of more digits
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 _AGENT_STATUSES: dict[str, AgentStatus] = {member.value: member for member in AgentStatus}
 
@@ -107,6 +117,26 @@ def encode_update(update: SlotUpdate) -> bytes:
     return _dump(body)
 
 
+def day_query(date: dt.date) -> str:
+    """Write the query of a day; it needs no quoting.
+
+    Raises:
+        ConfigurationError: It is no date, or an instant.
+    """
+    return f"date={dt.date.isoformat(check_date(date))}"
+
+
+def check_date(date: object) -> dt.date:
+    """Return a date unchanged; an instant is none, because its date depends on a zone.
+
+    Raises:
+        ConfigurationError: It is anything else.
+    """
+    if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
+        raise ConfigurationError(f"a day is a date, not {clean(type(date).__name__, 40)}")
+    return date
+
+
 def _dump(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
@@ -126,14 +156,8 @@ def decode_heartbeat(body: bytes) -> Heartbeat:
     """
     if not body.strip():
         return Heartbeat(unreadable=(UnreadableSlot(ident="#", reason="the answer is empty"),))
-    answer = _load(body)
-    if type(answer) is not dict:
-        raise MalformedAnswerError(f"calendar: a heartbeat's answer is an object, not {_kind(answer)}")
-    listed = answer.get("slots")
-    if type(listed) is not list:
-        found = _kind(listed) if "slots" in answer else "missing"
-        raise MalformedAnswerError(f"calendar: a heartbeat's slots are a list, not {found}")
-    slots, unreadable = _read_slots(listed)
+    answer = load(body)
+    slots, unreadable = _read_slots(_listed(answer, "a heartbeat"))
     status, message = answer.get("agent_status"), answer.get("message")
     return Heartbeat(
         slots=slots,
@@ -152,20 +176,58 @@ def decode_update(body: bytes, sent: SlotKey) -> UpdateReceipt:
     Raises:
         MalformedAnswerError: The body is neither empty nor strict JSON: this was not the calendar speaking.
     """
-    answer = _load(body) if body.strip() else None
+    answer = load(body) if body.strip() else None
     if sent.kind is SlotKind.VIRTUAL and type(answer) is dict and _is_whole(answer.get("id"), 0, MAX_REAL_ID):
         return UpdateReceipt(slot=SlotKey(SlotKind.REAL, answer["id"]))
     return UpdateReceipt(slot=sent)
 
 
-def _load(body: bytes) -> Any:
-    """Read strict JSON in strict UTF-8: no BOM, no NaN, nothing infinite, no key twice, no depth without end."""
+def decode_day(body: bytes) -> tuple[Slot, ...]:
+    """Read the answer to a day: its readable slots in order of `day_order`.
+
+    The contract leaves the answer's shape open: a list of slots, or an object with a list of ``slots``. Slots that
+    cannot be read, or on which the answer contradicts itself, are left out, as are those beyond the first `MAX_SLOTS`.
+
+    Raises:
+        MalformedAnswerError: The body is no strict JSON, or of another shape; an empty one is no day without slots.
+    """
+    answer = load(body)
+    slots, _ = _read_slots(answer if type(answer) is list else _listed(answer, "a day"))
+    return tuple(sorted(slots, key=day_order))
+
+
+def day_order(slot: Slot) -> tuple[bool, dt.date, bool, dt.time]:
+    """Tell a slot's place in a day, for sorting: by date, then by ``scheduled_at`` (contract); None comes first."""
+    date, time = slot.date, slot.scheduled_at
+    return date is not None, date or dt.date.min, time is not None, time or dt.time.min
+
+
+def _listed(answer: Any, what: str) -> list[Any]:
+    """Take the list of slots out of an answer's object."""
+    if type(answer) is not dict:
+        raise MalformedAnswerError(f"calendar: {what}'s answer is an object, not {_kind(answer)}")
+    slots = answer.get("slots")
+    if type(slots) is not list:
+        found = _kind(slots) if "slots" in answer else "missing"
+        raise MalformedAnswerError(f"calendar: {what}'s slots are a list, not {found}")
+    return slots
+
+
+def load(body: bytes) -> Any:
+    """Read strict JSON in strict UTF-8, as either end of the contract should send it.
+
+    No byte order mark, no NaN, no number beyond a float's range, no key twice in one object, no depth without end.
+    Lone surrogates, which JSON can escape, pass.
+
+    Raises:
+        MalformedAnswerError: The body is anything else; the text says what is wrong where.
+    """
     try:
         return _DECODER.decode(body.decode("utf-8"))
     except RecursionError as error:
-        raise MalformedAnswerError("calendar: the answer nests too deep") from error
+        raise MalformedAnswerError("calendar: the body nests too deep") from error
     except ValueError as error:
-        raise MalformedAnswerError(f"calendar: the answer is no JSON: {_told(error)}") from error
+        raise MalformedAnswerError(f"calendar: the body is no JSON: {_told(error)}") from error
 
 
 def _told(error: ValueError) -> str:
@@ -196,6 +258,63 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+# --- answers, as a calendar writes them -----------------------------------------------------------------------------
+
+
+def encode_heartbeat_answer(heartbeat: Heartbeat) -> dict[str, object]:
+    """Write the answer to a heartbeat as the contract's JSON; an empty ``message`` is left out.
+
+    What was ``unreadable`` concerns who read it, and is not written.
+    """
+    answer: dict[str, object] = {
+        "slots": [encode_slot(slot) for slot in heartbeat.slots],
+        "agent_status": _word(heartbeat.agent_status),
+    }
+    if heartbeat.message:
+        answer["message"] = heartbeat.message
+    return answer
+
+
+def encode_slot(slot: Slot) -> dict[str, object]:
+    """Write a slot as the contract's JSON: every key is there, null where the slot has no value.
+
+    Times of day are ``HH:MM:SS`` without fractions, instants RFC 3339 in UTC.
+    """
+    return {
+        "id": slot.id,
+        "virtual_id": slot.virtual_id,
+        "user_id": slot.user_id,
+        "date": None if slot.date is None else slot.date.isoformat(),
+        "slot_type": _word(slot.slot_type),
+        "estimated_duration": slot.estimated_duration,
+        "scheduled_at": _time_of_day(slot.scheduled_at),
+        "started_at": _time_of_day(slot.started_at),
+        "attended": slot.attended,
+        "actual_duration": slot.actual_duration,
+        "event_type": _word(slot.event_type),
+        "event_data": thaw(slot.event_data),
+        "priority": slot.priority,
+        "status": _word(slot.status),
+        "plan_id": slot.plan_id,
+        "is_admin_locked": slot.is_admin_locked,
+        "special_slot_id": slot.special_slot_id,
+        "created_at": _instant(slot.created_at),
+        "updated_at": _instant(slot.updated_at),
+    }
+
+
+def _word(member: enum.StrEnum | None) -> str | None:
+    return None if member is None else member.value
+
+
+def _time_of_day(time: dt.time | None) -> str | None:
+    return None if time is None else time.strftime("%H:%M:%S")
+
+
+def _instant(instant: dt.datetime | None) -> str | None:
+    return None if instant is None else format_instant(instant)
 
 
 # --- slots ----------------------------------------------------------------------------------------------------------
@@ -348,6 +467,10 @@ def _parse_instant(text: str) -> dt.datetime | None:
         return None
 
 
+_TOO_DEEP = f"event_data nests deeper than {MAX_EVENT_DEPTH}"
+_TOO_LARGE = f"event_data is larger than {MAX_EVENT_BYTES} bytes"
+
+
 def _read_event_data(value: Any) -> Mapping[str, Any] | None:
     """Freeze event data while measuring it.
 
@@ -362,14 +485,14 @@ def _read_event_data(value: Any) -> Mapping[str, Any] | None:
     except UnicodeEncodeError:
         raise _UnreadableError("event_data holds half a character (a lone surrogate)") from None
     if size > MAX_EVENT_BYTES:
-        raise _UnreadableError(f"event_data is larger than {MAX_EVENT_BYTES} bytes")
+        raise _UnreadableError(_TOO_LARGE)
     return MappingProxyType(value)
 
 
 def _freeze_object(members: dict[str, Any], depth: int) -> int:
     """Freeze what an object holds, in place; return about how many bytes it takes as JSON."""
     if depth > MAX_EVENT_DEPTH:
-        raise _UnreadableError(f"event_data nests deeper than {MAX_EVENT_DEPTH}")
+        raise _UnreadableError(_TOO_DEEP)
     size = 2
     for key, item in members.items():
         size += 4 + (len(key) if key.isascii() else len(key.encode()))
@@ -388,12 +511,74 @@ def _freeze(value: Any, depth: int) -> tuple[Any, int]:
         return MappingProxyType(value), size
     if kind is list:
         if depth > MAX_EVENT_DEPTH:
-            raise _UnreadableError(f"event_data nests deeper than {MAX_EVENT_DEPTH}")
+            raise _UnreadableError(_TOO_DEEP)
         items = [_freeze(item, depth + 1) for item in value]
         return tuple(item for item, _ in items), 2 + sum(2 + taken for _, taken in items)
     if kind is str:
         return value, 2 + len(value.encode())
     return value, 2 + value.bit_length() // 3 if kind is int else 8
+
+
+def check_event_data(value: object) -> Mapping[str, Any] | None:
+    """Return a frozen copy of event data that came from elsewhere than an answer, and None for None.
+
+    The limits are those of reading, so that what passes can be written as JSON and is read back as it is. Mappings
+    count as objects and tuples as lists: frozen event data passes again. ``value`` itself is left as it is.
+
+    Raises:
+        ValueError: It is no object, too large or too deep, or holds something that is no JSON: a set, NaN, a key that
+            is no string, half a character. The text says what is wrong.
+    """
+    try:
+        return _read_event_data(_copied(value))
+    except _UnreadableError as error:
+        raise ValueError(str(error)) from None
+
+
+def _copied(value: object) -> Any:
+    if value is not None and not isinstance(value, Mapping):
+        raise _UnreadableError(f"event_data is an object, not {_type_of(value)}")
+    return _Copier().copy(value, 1)
+
+
+class _Copier:
+    """Copies foreign values into plain dicts and lists, as far as event data may go.
+
+    It ends with cycles, and with the few objects that share one another into billions of values.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_EVENT_BYTES  # values, each of which takes a byte at least
+
+    def copy(self, value: object, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise _UnreadableError(_TOO_LARGE)
+        if not isinstance(value, Mapping | list | tuple):
+            return _checked(value)
+        if depth > MAX_EVENT_DEPTH:
+            raise _UnreadableError(_TOO_DEEP)
+        if isinstance(value, Mapping):
+            return {_checked_key(key): self.copy(item, depth + 1) for key, item in value.items()}
+        return [self.copy(item, depth + 1) for item in value]
+
+
+def _checked_key(key: object) -> str:
+    if type(key) is not str:
+        raise _UnreadableError(f"event_data has a key that is {_type_of(key)}, not a string")
+    return key
+
+
+def _checked(value: object) -> object:
+    """Pass a text, number, flag or null on: types are exact here, too."""
+    kind = type(value)
+    if kind not in _SCALARS:
+        raise _UnreadableError(f"event_data holds {_type_of(value)}, which is no JSON")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _UnreadableError("event_data holds a number that is not finite")
+    if isinstance(value, int) and abs(value) >= _TOO_LONG:
+        raise _UnreadableError("event_data holds a number of more than 4300 digits")
+    return value
 
 
 _REAL_ID = _whole(0, MAX_REAL_ID)
@@ -443,6 +628,14 @@ _KINDS: dict[type, str] = {
 def _kind(value: Any) -> str:
     """Name a JSON value's kind."""
     return _KINDS.get(type(value), "a number")
+
+
+def _type_of(value: object) -> str:
+    """Name the kind of a value that need not be JSON."""
+    kind = type(value)
+    if kind in _KINDS or kind in _SCALARS:
+        return _kind(value)
+    return f"a Python {clean(kind.__name__, 40)}"
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from freezegun import freeze_time
 from harborcal import (
     Agent,
     CallbackHost,
+    ClaimingTransport,
     ConfigurationError,
     DayReader,
     HttpTransport,
@@ -45,7 +46,7 @@ def test_a_capability_is_found_behind_any_number_of_wrappers() -> None:
 
 
 def test_a_capability_that_nobody_has_is_not_found() -> None:
-    assert find(RetryingTransport(HttpTransport("http://127.0.0.1:1")), DayReader) is None
+    assert find(RetryingTransport(HttpTransport("http://127.0.0.1:1")), ClaimingTransport) is None
     assert find(None, DayReader) is None
 
 

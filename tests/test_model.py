@@ -50,6 +50,33 @@ def test_real_seven_and_virtual_seven_differ_though_they_read_alike() -> None:
     assert str(SlotKey.real(7)) == str(SlotKey.virtual("7")) == "7"
 
 
+@pytest.mark.parametrize(
+    ("slot", "virtual_id"),
+    [
+        (Slot(id=7, plan_id=3, date=dt.date(2026, 1, 5)), "plan-3-2026-01-05"),
+        (Slot(id=0, plan_id=0, date=dt.date(2026, 1, 5)), "plan-0-2026-01-05"),
+        (Slot(id=7, plan_id=3), None),
+        (Slot(id=7, date=dt.date(2026, 1, 5)), None),
+        (Slot(id=7), None),
+    ],
+)
+def test_a_real_slot_that_names_no_virtual_id_is_its_plans_slot_of_its_date(slot: Slot, virtual_id: str | None) -> None:
+    virtual = () if virtual_id is None else (SlotKey.virtual(virtual_id),)
+    assert slot.id is not None
+    assert slot.keys == (SlotKey.real(slot.id), *virtual)
+
+
+@pytest.mark.parametrize("virtual_id", ["plan-3-2026-01-04", "plan-3-2026-01-05-2", "plan-3-2026-01-05"])
+def test_a_real_slot_that_names_its_virtual_id_is_no_other_slot_of_its_plan(virtual_id: str) -> None:
+    slot = Slot(id=7, virtual_id=virtual_id, plan_id=3, date=dt.date(2026, 1, 5))
+    assert slot.keys == (SlotKey.real(7), SlotKey.virtual(virtual_id))
+
+
+def test_a_virtual_slot_has_the_one_key_that_it_names() -> None:
+    slot = Slot(virtual_id="plan-3-2026-01-04", plan_id=3, date=dt.date(2026, 1, 5))
+    assert slot.keys == (SlotKey.virtual("plan-3-2026-01-04"),)
+
+
 def test_values_cannot_be_changed() -> None:
     slot = Slot(id=1, event_data=freeze({"a": {"b": [1]}}))
     with pytest.raises(dataclasses.FrozenInstanceError):

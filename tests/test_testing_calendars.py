@@ -21,6 +21,7 @@ ONGOING = SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9))
 FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=5)
 DEFERRED = SlotUpdate(status=SlotStatus.DEFERRED)
 VIRTUAL = SlotKey.virtual("plan-3-2026-01-05")
+TODAY = dt.date(2026, 1, 5)
 
 
 @pytest.fixture
@@ -179,6 +180,29 @@ def test_the_system_clock_is_the_default() -> None:
     assert calendar.last_heartbeat_at("dev") is not None
 
 
+def test_a_day_is_listed_by_time_and_within_one_time_in_the_order_of_adding(calendar: InMemoryCalendar) -> None:
+    calendar.add_slot("dev", id=1, scheduled_at="10:00")
+    calendar.add_slot("dev", id=2, scheduled_at="00:00", priority=3)
+    calendar.add_slot("dev", id=3, scheduled_at=None)
+    calendar.add_slot("dev", id=4, scheduled_at="09:30:01")
+    calendar.add_slot("dev", id=5, scheduled_at="00:00", priority=99)
+    calendar.add_slot("dev", id=6, scheduled_at="09:30")
+    assert [slot.id for slot in calendar.day("dev", TODAY)] == [3, 2, 5, 6, 4, 1]
+
+
+def test_a_day_lists_whatever_was_neither_skipped_nor_aborted(calendar: InMemoryCalendar) -> None:
+    for status in SlotStatus:
+        calendar.add_slot("dev", status=status)
+    calendar.add_slot("dev", date=None)
+    calendar.add_slot("dev", date="2026-01-04")
+    calendar.list_early = False
+    assert {slot.status for slot in calendar.day("dev", TODAY)} == set(SlotStatus) - {
+        SlotStatus.SKIPPED,
+        SlotStatus.ABORTED,
+    }
+    assert [slot.date for slot in calendar.day("dev", TODAY)] == [TODAY] * 5
+
+
 # --- what it takes
 
 
@@ -284,6 +308,9 @@ def test_an_outage_fails_every_call_until_it_ends(calendar: InMemoryCalendar) ->
                 calendar.heartbeat("dev")
         with pytest.raises(CalendarUnavailableError):
             calendar.update_slot("dev", key, ONGOING)
+        with pytest.raises(CalendarUnavailableError):
+            calendar.day("dev", TODAY)
+    assert len(calendar.day("dev", TODAY)) == 1
     calendar.heartbeat("dev")
     assert (calendar.heartbeats, calendar.updates) == (["dev"], [])
     assert calendar.slot(key).status is SlotStatus.NOT_STARTED
@@ -315,6 +342,18 @@ def test_the_next_calls_of_a_kind_fail_on_demand(calendar: InMemoryCalendar) -> 
         except HarborcalError as error:
             failures.append(str(error))
     assert failures == ["any", "", "update", "update", ""]
+
+
+def test_days_fail_on_demand_and_leave_the_failures_of_other_calls_to_them(calendar: InMemoryCalendar) -> None:
+    calendar.fail_next(TransportError("heartbeat"), on="heartbeat")
+    calendar.fail_next(TransportError("day"), on="day")
+    calendar.fail_next(TransportError("any"))
+    for words in ("day", "any"):
+        with pytest.raises(TransportError, match=words):
+            calendar.day("dev", TODAY)
+    assert calendar.day("dev", TODAY) == ()
+    with pytest.raises(TransportError, match="heartbeat"):
+        calendar.heartbeat("dev")
 
 
 @pytest.mark.parametrize("arguments", [{"times": 0}, {"on": "close"}])

@@ -22,7 +22,7 @@ def test_a_fake_clock_tells_utc_wherever_it_starts() -> None:
 
 def test_a_fake_clock_does_not_start_at_a_naive_instant() -> None:
     with pytest.raises(ConfigurationError, match="aware"):
-        FakeClock(dt.datetime(2026, 1, 5))  # noqa: DTZ001
+        FakeClock(dt.datetime(2026, 1, 5))
 
 
 def test_advancing_moves_both_times() -> None:

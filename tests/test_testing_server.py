@@ -48,6 +48,9 @@ class Client:
     def beat(self) -> Answer:
         return self.ask("POST", "/calendar/agent/heartbeat", HEARTBEAT)
 
+    def day(self, query: str = "?date=2026-01-05", headers: dict[str, str] | None = None) -> Answer:
+        return self.ask("GET", f"/calendar/day{query}", headers=headers)
+
     def update(self, slot: object, **body: object) -> Answer:
         return self.ask("PATCH", f"/calendar/slots/{slot}/agent-update", body)
 
@@ -100,6 +103,69 @@ def test_a_virtual_slots_update_answers_with_the_real_slot(calendar: InMemoryCal
     assert calendar.slot(SlotKey.real(1)).status is SlotStatus.ONGOING
 
 
+def test_a_day_lists_slots_as_the_contract_writes_them(calendar: InMemoryCalendar, client: Client) -> None:
+    calendar.add_slot("dev", id=0, scheduled_at="10:00", status="ongoing", started_at="10:01")
+    calendar.add_virtual_slot("dev", 3, scheduled_at="09:30")
+    calendar.add_slot("dev", date="2026-01-06")
+    answer = client.day()
+    assert (answer.status, set(answer.body)) == (200, {"slots"})
+    virtual, real = answer.body["slots"]
+    assert (virtual["id"], virtual["virtual_id"], virtual["date"]) == (None, VIRTUAL, "2026-01-05")
+    assert (real["id"], real["status"], real["scheduled_at"], real["started_at"]) == (
+        0,
+        "ongoing",
+        "10:00:00",
+        "10:01:00",
+    )
+    assert client.day("?date=2026-01-07&x=1").body == {"slots": []}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?",
+        "?x=1",
+        "?date=",
+        "?date=2026-1-5",
+        "?date=20260105",
+        "?date=2026-02-30",
+        "?date=2026-01-05T00:00",
+        "?date=0000-01-01",
+        "?date=%D9%A2%D9%A0%D9%A2%D9%A6-01-05",
+        "?date=%FF",
+        "?date=2026-01-05&date=2026-01-06",
+        "?date=&date=2026-01-05",
+    ],
+)
+def test_a_day_without_one_good_date_is_not_valid(client: Client, query: str) -> None:
+    answer = client.day(query)
+    assert (answer.status, answer.body["detail"][0]["loc"]) == (422, ["query", "date"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "where"),
+    [
+        ({"X-Claw-Identifier": "claw"}, "x-agent-id"),
+        ({"X-Agent-ID": "dev"}, "x-claw-identifier"),
+    ],
+)
+def test_a_day_needs_the_headers_of_every_call(client: Client, headers: dict[str, str], where: str) -> None:
+    answer = client.day(headers=headers)
+    assert (answer.status, answer.body["detail"][0]["loc"]) == (422, ["header", where])
+
+
+def test_the_day_of_an_unknown_agent_is_not_found(client: Client) -> None:
+    answer = client.day(headers={**CALLER, "X-Agent-ID": "ops"})
+    assert (answer.status, answer.body) == (404, {"detail": "Agent not found"})
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE", "HEAD"])
+def test_a_day_can_only_be_read(client: Client, method: str) -> None:
+    answer = client.ask(method, "/calendar/day?date=2026-01-05")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+
+
 def test_refusals_are_told_with_their_status_and_detail(calendar: InMemoryCalendar, client: Client) -> None:
     calendar.add_slot("dev", id=7, status="finished")
     answer = client.update(7, status="ongoing")
@@ -123,6 +189,8 @@ def test_an_outage_is_a_503_or_what_was_asked_for(calendar: InMemoryCalendar, cl
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
+        ("GET", "/calendar/day/", 404),
+        ("GET", "/calendar/days", 404),
         ("GET", "/", 404),
         ("GET", "/calendar/slots/1", 404),
         ("GET", "/calendar/agent/heartbeat", 405),

@@ -1,7 +1,11 @@
 import contextlib
+import copy
 import datetime as dt
+import enum
 import json
+from collections import OrderedDict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -132,6 +136,17 @@ def test_each_kind_of_slot_has_its_path(key: SlotKey, path: str) -> None:
 def test_a_real_key_that_was_made_by_hand_is_checked_before_it_reaches_a_path(slot_id: Any) -> None:
     with pytest.raises(ConfigurationError, match="real slot id"):
         wire.update_path(SlotKey(SlotKind.REAL, slot_id))
+
+
+@pytest.mark.parametrize(("date", "query"), [(DAY, "date=2026-01-05"), (dt.date(33, 4, 3), "date=0033-04-03")])
+def test_a_day_is_asked_for_by_its_date(date: dt.date, query: str) -> None:
+    assert wire.day_query(date) == query
+
+
+@pytest.mark.parametrize("date", [dt.datetime(2026, 1, 5, tzinfo=dt.UTC), "2026-01-05", None, 20260105])
+def test_what_is_no_date_is_never_asked_for(date: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a day is a date"):
+        wire.day_query(date)
 
 
 # --- the heartbeat's answer, as a whole
@@ -544,6 +559,259 @@ def test_an_updates_answer_that_is_no_json_is_malformed(body: bytes) -> None:
         wire.decode_update(body, SlotKey.real(7))
 
 
+# --- a day's answer
+
+A_DAY = (
+    Slot(
+        virtual_id="plan-3-2026-01-05",
+        user_id=3,
+        date=DAY,
+        slot_type=SlotType.ON_CALL,
+        estimated_duration=50,
+        event_type=EventType.SYSTEM_EVENT,
+        event_data=freeze({"event": "ScheduleToday"}),
+        plan_id=3,
+        is_admin_locked=True,
+        special_slot_id=9,
+    ),
+    Slot(
+        id=7,
+        virtual_id="plan-4-2026-01-04",
+        date=DAY,
+        slot_type=SlotType.WORK,
+        estimated_duration=30,
+        scheduled_at=dt.time(9),
+        started_at=dt.time(9, 5, 7),
+        attended=True,
+        event_type=EventType.JOB,
+        event_data=freeze({"type": "Task", "code": "TASK-42", "working_sessions": ["s1", {"n": 2}]}),
+        priority=50,
+        status=SlotStatus.ONGOING,
+        plan_id=4,
+        created_at=dt.datetime(2026, 1, 4, 8, 0, 0, 123456, tzinfo=dt.UTC),
+        updated_at=dt.datetime(2026, 1, 5, 9, 5, 7, tzinfo=dt.UTC),
+    ),
+    Slot(
+        id=0,
+        date=DAY,
+        scheduled_at=dt.time(10, 30),
+        started_at=dt.time(10, 31),
+        attended=True,
+        actual_duration=12,
+        priority=99,
+        status=SlotStatus.FINISHED,
+    ),
+)
+
+
+def test_a_day_is_read_from_its_golden_file() -> None:
+    assert wire.decode_day(golden("day_answer")) == A_DAY
+
+
+def test_a_day_may_be_a_bare_list() -> None:
+    assert wire.decode_day(json.dumps(json.loads(golden("day_answer"))["slots"]).encode()) == A_DAY
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"slots": []}', b'{"slots": [], "date": "2026-01-05"}'])
+def test_a_day_may_be_free(body: bytes) -> None:
+    assert wire.decode_day(body) == ()
+
+
+def test_a_day_is_sorted_by_date_and_time_whatever_its_order_was() -> None:
+    listed = [
+        {"id": 1, "date": "2026-01-05", "scheduled_at": "09:30"},
+        {"id": 2, "date": "2026-01-05", "scheduled_at": "00:00"},
+        {"id": 3, "date": "2026-01-05", "scheduled_at": "09:00:01"},
+        {"id": 4, "date": "2026-01-05", "scheduled_at": "09:00"},
+        {"id": 5, "date": "2026-01-06", "scheduled_at": "08:00"},
+        {"id": 6, "date": "2026-01-05"},
+        {"id": 7, "date": "2026-01-05", "scheduled_at": "09:00", "priority": 99},
+        {"id": 8, "date": "2026-01-06"},
+        {"id": 9, "scheduled_at": "23:00"},
+        {"id": 10, "date": "0001-01-01", "scheduled_at": "00:00"},
+    ]
+    body = json.dumps([{**slot, "status": "ongoing"} for slot in listed]).encode()
+    assert [slot.id for slot in wire.decode_day(body)] == [9, 10, 6, 2, 4, 7, 3, 1, 8, 5]
+
+
+def test_of_a_day_only_what_can_be_read_is_told() -> None:
+    odd = json.loads(golden("heartbeat_answer_odd"))["slots"]
+    expected = [SlotKey.real(7), SlotKey.real(8), SlotKey.virtual("7")]
+    for answer in (odd, {"slots": odd}):
+        assert [slot.key for slot in wire.decode_day(json.dumps(answer).encode())] == expected
+
+
+def test_of_a_day_a_thousand_slots_are_read() -> None:
+    body = json.dumps([slot_with(id=number) for number in range(1_003)]).encode()
+    assert [slot.id for slot in wire.decode_day(body)] == list(range(1_000))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "no JSON"),
+        (b"<html>please sign in</html>", "no JSON"),
+        (b"\xef\xbb\xbf[]", "no JSON"),
+        (b"[NaN]", "NaN is no JSON number"),
+        (b'[{"id": 7, "id": 8, "status": "ongoing"}]', "a key twice"),
+        (b"[" * 200_000, "nests too deep"),
+        (b"null", "a day's answer is an object, not null"),
+        (b"7", "a day's answer is an object, not a number"),
+        (b'"slots"', "a day's answer is an object, not a string"),
+        (b"{}", "a day's slots are a list, not missing"),
+        (b'{"slots": null}', "a day's slots are a list, not null"),
+        (b'{"slots": {}}', "a day's slots are a list, not an object"),
+        (b'{"detail": "Not Found"}', "a day's slots are a list, not missing"),
+    ],
+)
+def test_what_is_no_day_is_malformed(body: bytes, words: str) -> None:
+    with pytest.raises(MalformedAnswerError, match=words):
+        wire.decode_day(body)
+
+
+# --- strict JSON
+
+
+@pytest.mark.parametrize("value", [{"a": [1, 1.5, None, True, "ü"]}, [], "text", 0, None])
+def test_strict_json_is_loaded(value: object) -> None:
+    assert wire.load(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+# --- what a calendar writes
+
+
+def test_slots_are_written_as_their_golden_file_key_by_key() -> None:
+    written = [wire.encode_slot(slot) for slot in A_DAY]
+    expected = json.loads(golden("day_answer"))["slots"]
+    assert written == expected
+    assert [list(slot) for slot in written] == [list(slot) for slot in expected], "in the contract's order"
+
+
+def test_a_slot_is_written_in_plain_values_that_its_reader_may_change() -> None:
+    slot = A_DAY[1]
+    written: Any = wire.encode_slot(slot)
+    assert {type(value) for value in written.values()} == {int, str, bool, dict, type(None)}
+    written["event_data"]["working_sessions"].append("more")
+    assert wire.encode_slot(slot) != written
+
+
+def test_times_of_day_are_written_without_fractions() -> None:
+    written = wire.encode_slot(Slot(id=1, scheduled_at=dt.time(9, 0, 1, 999_999), started_at=dt.time(0, 0, 0, 1)))
+    assert (written["scheduled_at"], written["started_at"]) == ("09:00:01", "00:00:00")
+
+
+@pytest.mark.parametrize("name", ["heartbeat_answer", "heartbeat_answer_settled", "heartbeat_answer_empty"])
+def test_a_heartbeats_answer_is_read_back_as_it_was(name: str) -> None:
+    heartbeat = wire.decode_heartbeat(golden(name))
+    written = wire.encode_heartbeat_answer(heartbeat)
+    assert wire.decode_heartbeat(json.dumps(written).encode()) == heartbeat
+
+
+def test_a_heartbeats_answer_has_a_message_only_where_there_is_one() -> None:
+    assert wire.encode_heartbeat_answer(Heartbeat()) == {"slots": [], "agent_status": None}
+    heartbeat = Heartbeat(slots=(Slot(id=1),), agent_status=AgentStatus.BUSY, message="good morning")
+    assert wire.encode_heartbeat_answer(heartbeat) == {
+        "slots": [wire.encode_slot(Slot(id=1))],
+        "agent_status": "busy",
+        "message": "good morning",
+    }
+
+
+# --- event data from elsewhere
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+def refusal_of(data: Any) -> str:
+    """Check event data that must not pass, and tell why it does not."""
+    with pytest.raises(ValueError) as caught:
+        wire.check_event_data(data)
+    return str(caught.value)
+
+
+def test_no_event_data_is_none() -> None:
+    assert wire.check_event_data(None) is None
+
+
+def test_checked_event_data_is_a_frozen_copy() -> None:
+    data: dict[str, Any] = {"a": {"b": [1, {"c": "d"}]}, "e": ["f"], "g": (2.5, None, True)}
+    before = copy.deepcopy(data)
+    checked = wire.check_event_data(data)
+    assert checked is not None
+    assert data == before, "what the caller holds stays as it was"
+    assert type(data["a"]) is dict
+    data["a"]["b"].append("later")
+    data["e"].append("later")
+    assert thaw(checked) == {"a": {"b": [1, {"c": "d"}]}, "e": ["f"], "g": [2.5, None, True]}
+    with pytest.raises(TypeError):
+        checked["a"]["b"][1]["c"] = 1
+    with pytest.raises(TypeError):
+        checked["a"] = 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("data", [freeze({"a": [{"b": 1}]}), OrderedDict(a=[MappingProxyType({"b": 1})])])
+def test_frozen_event_data_and_other_mappings_pass(data: Any) -> None:
+    assert thaw(wire.check_event_data(data)) == {"a": [{"b": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([], "event_data is an object, not a list"),
+        ("text", "event_data is an object, not a string"),
+        (7, "event_data is an object, not a number"),
+        (True, "event_data is an object, not true or false"),
+        ({"a", "b"}, "event_data is an object, not a Python set"),
+        ({"k": {"a"}}, "event_data holds a Python set, which is no JSON"),
+        ({"k": b"a"}, "event_data holds a Python bytes, which is no JSON"),
+        ({"k": [DAY]}, "event_data holds a Python date, which is no JSON"),
+        ({"k": Colour.RED}, "event_data holds a Python Colour, which is no JSON"),
+        ({"k": object()}, "event_data holds a Python object, which is no JSON"),
+        ({7: 1}, "event_data has a key that is a number, not a string"),
+        ({"k": [{None: 1}]}, "event_data has a key that is null, not a string"),
+        ({Colour.RED: 1}, "event_data has a key that is a Python Colour, not a string"),
+        ({"k": float("nan")}, "event_data holds a number that is not finite"),
+        ({"k": [float("-inf")]}, "event_data holds a number that is not finite"),
+        ({"k": 10**4_300}, "event_data holds a number of more than 4300 digits"),
+        ({"k": "\ud800"}, "event_data holds half a character (a lone surrogate)"),
+        ({"k": [{"\udfff": 1}]}, "event_data holds half a character (a lone surrogate)"),
+        ({"k": "x" * 17_000}, "event_data is larger than 16384 bytes"),
+        ({"k": [None] * 5_000}, "event_data is larger than 16384 bytes"),
+        ({"k": range}, "event_data holds a Python type, which is no JSON"),
+    ],
+)
+def test_event_data_that_could_not_be_read_back_is_refused(data: object, words: str) -> None:
+    assert refusal_of(data) == words
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_longest_number_that_can_be_written_passes(sign: int) -> None:
+    data = {"k": sign * (10**4_300 - 1)}
+    assert wire.check_event_data(data) == read_one(event_data=data).event_data
+    assert "more than 4300 digits" in refusal_of({"k": sign * 10**4_300})
+
+
+@pytest.mark.parametrize("wrap", [lambda value: {"k": value}, lambda value: [value], lambda value: (value,)])
+def test_checked_event_data_nests_16_deep_and_no_deeper(wrap: Any) -> None:
+    assert wire.check_event_data({"k": nested(15, wrap)}) is not None
+    assert refusal_of({"k": nested(16, wrap)}) == "event_data nests deeper than 16"
+
+
+def test_event_data_that_holds_itself_is_refused() -> None:
+    data: dict[str, Any] = {}
+    data["k"] = [data]
+    assert refusal_of(data) == "event_data nests deeper than 16"
+
+
+def test_event_data_that_unfolds_into_billions_of_values_is_refused_at_once() -> None:
+    value: list[Any] = []
+    for _ in range(14):
+        value = [value] * 100
+    assert refusal_of({"k": value}) == "event_data is larger than 16384 bytes"
+
+
 # --- whatever comes
 
 json_values = st.recursive(
@@ -558,7 +826,7 @@ slot_values = st.dictionaries(st.sampled_from(slot_fields), likely | json_values
 
 @given(st.binary())
 def test_any_bytes_are_an_answer_or_malformed(body: bytes) -> None:
-    for decode in (wire.decode_heartbeat, lambda body: wire.decode_update(body, SlotKey.virtual("v"))):
+    for decode in (wire.decode_heartbeat, wire.decode_day, lambda body: wire.decode_update(body, SlotKey.virtual("v"))):
         with contextlib.suppress(MalformedAnswerError):
             decode(body)
 
@@ -568,6 +836,89 @@ def test_any_json_is_an_answer_or_malformed(whole: object, slots: object) -> Non
     for value in (whole, {"slots": slots, "agent_status": whole, "message": slots}):
         with contextlib.suppress(MalformedAnswerError):
             assert isinstance(wire.decode_heartbeat(json.dumps(value).encode()), Heartbeat)
+        with contextlib.suppress(MalformedAnswerError):
+            assert isinstance(wire.decode_day(json.dumps(value).encode()), tuple)
+
+
+@given(st.lists(slot_values | json_values, max_size=6))
+def test_a_day_tells_the_slots_that_a_heartbeat_would(slots: list[object]) -> None:
+    body = answer_of(*slots)
+    try:
+        heartbeat = wire.decode_heartbeat(body)
+    except MalformedAnswerError:
+        return
+    assert wire.decode_day(body) == tuple(sorted(heartbeat.slots, key=wire.day_order))
+
+
+real_ids = st.integers(0, MAX_REAL_ID)
+virtual_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", fullmatch=True)
+times = st.times().map(lambda time: time.replace(microsecond=0))
+instants = st.datetimes(timezones=st.just(dt.UTC))
+finite_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+event_data = st.dictionaries(st.text(max_size=8), finite_json, max_size=4)
+
+
+def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+@st.composite
+def readable_slots(draw: st.DrawFn) -> Slot:
+    is_real, is_virtual = draw(st.sampled_from([(True, False), (False, True), (True, True)]))
+    return Slot(
+        id=draw(real_ids) if is_real else None,
+        virtual_id=draw(virtual_ids) if is_virtual else None,
+        status=draw(st.sampled_from(SlotStatus)),
+        priority=draw(st.integers(0, 99)),
+        date=draw(maybe(st.dates())),
+        scheduled_at=draw(maybe(times)),
+        estimated_duration=draw(maybe(st.integers(1, 1_440))),
+        slot_type=draw(maybe(st.sampled_from(SlotType))),
+        event_type=draw(maybe(st.sampled_from(EventType))),
+        event_data=freeze(draw(maybe(event_data))),
+        started_at=draw(maybe(times)),
+        attended=draw(st.booleans()),
+        actual_duration=draw(maybe(st.integers(0, 65_535))),
+        plan_id=draw(maybe(real_ids)),
+        is_admin_locked=draw(st.booleans()),
+        special_slot_id=draw(maybe(real_ids)),
+        user_id=draw(maybe(real_ids)),
+        created_at=draw(maybe(instants)),
+        updated_at=draw(maybe(instants)),
+    )
+
+
+@given(readable_slots())
+def test_what_is_written_of_a_slot_is_read_back_as_it_was(slot: Slot) -> None:
+    written = wire.encode_slot(slot)
+    assert set(written) == set(slot_fields)
+    assert wire.decode_heartbeat(answer_of(written)) == Heartbeat(slots=(slot,))
+    assert wire.decode_day(json.dumps([written]).encode()) == (slot,)
+
+
+def is_read_back(data: object) -> bool:
+    try:
+        answer = wire.decode_heartbeat(answer_of(slot_with(event_data=data)))
+    except (TypeError, MalformedAnswerError):
+        return False
+    return [thaw(slot.event_data) for slot in answer.slots] == [data]
+
+
+@given(st.dictionaries(st.text(max_size=8) | st.integers(), json_values | st.sets(st.integers()), max_size=4))
+def test_event_data_passes_just_where_it_is_read_back_as_it_was(data: dict[Any, Any]) -> None:
+    before = repr(data)
+    try:
+        checked = wire.check_event_data(data)
+    except ValueError:
+        assert not is_read_back(data)
+    else:
+        assert is_read_back(data)
+        assert checked == freeze(data)
+    assert repr(data) == before
 
 
 @given(st.lists(slot_values | json_values, max_size=6))

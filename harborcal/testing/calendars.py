@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from harborcal import wire
 from harborcal.clock import Clock, SystemClock
@@ -33,10 +33,11 @@ from harborcal.model import (
     UpdateReceipt,
 )
 
-Call = Literal["heartbeat", "update"]
-"""Which of a transport's two calls a failure is meant for."""
+Call = Literal["heartbeat", "update", "day"]
+"""Which of a transport's calls a failure is meant for."""
 
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Slot)) - {"id", "virtual_id"}
+_LEFT_OUT_OF_DAYS = frozenset({SlotStatus.SKIPPED, SlotStatus.ABORTED})
 _ALLOWED_WHEN_LOCKED = frozenset({SlotStatus.ONGOING, SlotStatus.PAUSED, SlotStatus.FINISHED, SlotStatus.ABORTED})
 
 
@@ -89,6 +90,8 @@ class _Troubles:
 
 class InMemoryCalendar:
     """A calendar that lives in this object and keeps the contract's rules; a `Transport` for tests and rehearsals.
+
+    It is a `DayReader` as well.
 
     Agents must be registered before they are heard. Heartbeats list today's pending slots, the highest priority first,
     and those of one priority in the order in which they were added. A virtual slot becomes real with its first update.
@@ -178,6 +181,26 @@ class InMemoryCalendar:
             if self._troubles.loses_answer():
                 raise TransportTimeoutError("calendar: the answer was lost on demand")
             return UpdateReceipt(slot=stored.slot.key)
+
+    def day(self, agent_id: str, date: dt.date) -> tuple[Slot, ...]:
+        """List the agent's slots of that date by ``scheduled_at``, None first, without skipped and aborted ones.
+
+        Slots of one time stand in the order in which they were added. The agent does not count as heard.
+
+        Raises:
+            CalendarRefusedError: 404, the agent is not registered.
+            ConfigurationError: ``date`` is no date.
+            LifecycleError: The calendar is closed.
+            HarborcalError: What the test asked for.
+        """
+        wire.check_date(date)
+        self._check_open()
+        with self._lock:
+            self._troubles.strike("day")
+            self._registered(agent_id)
+            own = [stored.slot for stored in self._slots.values() if stored.agent_id == agent_id]
+        listed = (slot for slot in own if slot.date == date and slot.status not in _LEFT_OUT_OF_DAYS)
+        return tuple(sorted(listed, key=wire.day_order))
 
     def close(self) -> None:
         """Refuse all later calls."""
@@ -299,12 +322,12 @@ class InMemoryCalendar:
     # --- trouble on demand ------------------------------------------------------------------------------------------
 
     def fail_next(self, error: HarborcalError, times: int = 1, on: Call | None = None) -> None:
-        """Let the next calls fail, before they change anything: those of one kind, or of both.
+        """Let the next calls fail, before they change anything: those of one kind, or of any.
 
         Raises:
             ConfigurationError: ``times`` is less than 1, or ``on`` is no kind of call.
         """
-        if times < 1 or on not in {"heartbeat", "update", None}:
+        if times < 1 or on not in {*get_args(Call), None}:
             raise ConfigurationError(f"not a number of calls to fail: times={times!r}, on={on!r}")
         with self._lock:
             self._troubles.add(on, error, times)

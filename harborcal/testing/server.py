@@ -31,12 +31,13 @@ from harborcal.errors import (
 from harborcal.grammar import is_id
 from harborcal.model import MAX_REAL_ID, SlotKey, SlotStatus, SlotUpdate
 from harborcal.testing.calendars import InMemoryCalendar
-from harborcal.wire import HEARTBEAT_PATH, MAX_DURATION
+from harborcal.wire import DAY_PATH, HEARTBEAT_PATH, MAX_DURATION, encode_heartbeat_answer, encode_slot
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _UPDATE_PATH = re.compile(r"/calendar/slots/(?:virtual/(?P<virtual>[^/]+)|(?P<real>[^/]+))/agent-update")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME_OF_DAY = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2})?")
 
 # How long stop() waits for a request that somebody's application is still busy with.
@@ -63,8 +64,8 @@ class _InvalidError(Exception):
 def calendar_app(calendar: InMemoryCalendar) -> "WSGIApplication":
     """Build the WSGI application that speaks the contract for a calendar in memory.
 
-    It is stricter than a backend may be, to show what a client gets wrong: keys that are null instead of absent, and a
-    heartbeat whose body and headers name different agents, are 422.
+    It is stricter than a backend may be, to show what a client gets wrong: keys that are null instead of absent, a
+    heartbeat whose body and headers name different agents, and a day with more or less than one date are 422.
     """
 
     def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -93,31 +94,43 @@ def _answer(calendar: InMemoryCalendar, environ: "WSGIEnvironment") -> _Answer:
 
 def _route(calendar: InMemoryCalendar, environ: "WSGIEnvironment") -> _Answer:
     path = environ.get("PATH_INFO", "")
-    update = _UPDATE_PATH.fullmatch(path)
-    if path != HEARTBEAT_PATH and update is None:
-        return _Answer(404, {"detail": "Not Found"})
-    due = "POST" if update is None else "PATCH"
-    if environ["REQUEST_METHOD"] != due:
-        return _Answer(405, {"detail": "Method Not Allowed"}, (("Allow", due),))
-    return _heartbeat(calendar, environ) if update is None else _update(calendar, environ, update)
+    for pattern, method, serve in _ROUTES:
+        found = pattern.fullmatch(path)
+        if found is None:
+            continue
+        if environ["REQUEST_METHOD"] != method:
+            return _Answer(405, {"detail": "Method Not Allowed"}, (("Allow", method),))
+        return serve(calendar, environ, found)
+    return _Answer(404, {"detail": "Not Found"})
 
 
-def _heartbeat(calendar: InMemoryCalendar, environ: "WSGIEnvironment") -> _Answer:
+def _heartbeat(calendar: InMemoryCalendar, environ: "WSGIEnvironment", _: re.Match[str]) -> _Answer:
     agent_id, claw_identifier = _caller(environ)
     body = _json_body(environ)
     for field, named in ("claw_identifier", claw_identifier), ("agent_id", agent_id):
         if body.get(field) != named:
             raise _InvalidError("body", field)
-    answer = calendar.heartbeat(agent_id)
-    told: dict[str, Any] = {"slots": [slot.to_dict() for slot in answer.slots], "agent_status": answer.agent_status}
-    return _Answer(200, told)
+    return _Answer(200, encode_heartbeat_answer(calendar.heartbeat(agent_id)))
+
+
+def _day(calendar: InMemoryCalendar, environ: "WSGIEnvironment", _: re.Match[str]) -> _Answer:
+    agent_id, _claw_identifier = _caller(environ)
+    slots = calendar.day(agent_id, _read_date(environ.get("QUERY_STRING", "")))
+    return _Answer(200, {"slots": [encode_slot(slot) for slot in slots]})
 
 
 def _update(calendar: InMemoryCalendar, environ: "WSGIEnvironment", path: re.Match[str]) -> _Answer:
     agent_id, _ = _caller(environ)
     key = _key(path)
     receipt = calendar.update_slot(agent_id, key, _read_update(_json_body(environ)))
-    return _Answer(200, calendar.slot(receipt.slot).to_dict())
+    return _Answer(200, encode_slot(calendar.slot(receipt.slot)))
+
+
+_ROUTES = (
+    (re.compile(re.escape(HEARTBEAT_PATH)), "POST", _heartbeat),
+    (re.compile(re.escape(DAY_PATH)), "GET", _day),
+    (_UPDATE_PATH, "PATCH", _update),
+)
 
 
 def _caller(environ: "WSGIEnvironment") -> tuple[str, str]:
@@ -169,6 +182,16 @@ def _read_time(value: Any) -> dt.time:
     except ValueError:
         pass
     raise _InvalidError("body", "started_at")
+
+
+def _read_date(query: str) -> dt.date:
+    named = urllib.parse.parse_qs(query, keep_blank_values=True).get("date", [])
+    try:
+        if len(named) == 1 and _DATE.fullmatch(named[0]):
+            return dt.date.fromisoformat(named[0])
+    except ValueError:
+        pass
+    raise _InvalidError("query", "date")
 
 
 # --- faults ---------------------------------------------------------------------------------------------------------

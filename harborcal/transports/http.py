@@ -1,10 +1,10 @@
 """The calendar over HTTP: one attempt per call, within a total deadline, over connections that are kept warm."""
 
 import copy
+import datetime as dt
 import http.client
 import http.cookiejar
 import os
-import re
 import socket
 import ssl
 import sys
@@ -28,8 +28,8 @@ from harborcal.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from harborcal.grammar import check_id, clean
-from harborcal.model import Heartbeat, PluginInfo, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
+from harborcal.grammar import check_id, claw_of, clean
+from harborcal.model import Heartbeat, PluginInfo, Slot, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
 from harborcal.transports.punctual import Cert, Line, PunctualAdapter, Verify, make_context
 
 _ERROR_BODY = 64 * 1024
@@ -69,12 +69,15 @@ class _Channel:
         if self._settings["verify"] is False and url.startswith("https:"):
             raise ConfigurationError("the session does not verify certificates: name the authority with ca_file")
 
-    def prepare(self, method: str, url: str, agent_id: str, body: bytes) -> requests.PreparedRequest:
+    def prepare(self, method: str, url: str, agent_id: str, body: bytes | None) -> requests.PreparedRequest:
         request = copy.copy(self._template)
         request.method, request.url, request.body = method, url, body
         request.headers = self._template.headers.copy()
         request.headers["X-Agent-ID"] = agent_id
-        request.headers["Content-Length"] = str(len(body))
+        if body is None:
+            request.headers.pop("Content-Length", None)  # the template posts nothing, and says so
+        else:
+            request.headers["Content-Length"] = str(len(body))
         if self._auth is not None:
             request.hooks = {event: list(hooks) for event, hooks in self._template.hooks.items()}
             request.prepare_auth(self._auth)
@@ -115,7 +118,7 @@ class HttpTransport:
     An exchange ends within ``timeout`` as a whole: connecting to any of the host's addresses, the TLS handshake, the
     request, the status line, the headers and the body. Only the name look-up cannot be cut short. Redirects are not
     followed, cookies not kept, answers over ``max_body_size`` not read. A connection that the calendar closed while it
-    was idle is replaced without a word: heartbeats and updates are harmless to repeat (contract).
+    was idle is replaced without a word: every call is harmless to repeat (contract). It is a `DayReader`.
 
     Args:
         base_url: Where the calendar lives: ``http`` or ``https``, a host, perhaps a port and a path.
@@ -209,6 +212,22 @@ class HttpTransport:
         path, body = wire.update_path(slot), wire.encode_update(update)
         return wire.decode_update(self._exchange("PATCH", path, agent_id, body), slot)
 
+    def day(self, agent_id: str, date: dt.date) -> tuple[Slot, ...]:
+        """List the agent's slots of that UTC date as the calendar has them, by time.
+
+        Slots that cannot be read are left out.
+
+        Raises:
+            TransportError: There was no usable answer.
+            CalendarRefusedError: The calendar said no: 404 where it does not know the agent, 404 or 405 where it cannot
+                list days at all.
+            ConfigurationError: The agent's id could not stand in a header, or ``date`` is no date.
+            LifecycleError: The transport is closed.
+        """
+        check_id("agent_id", agent_id)
+        query = wire.day_query(date)
+        return wire.decode_day(self._exchange("GET", wire.DAY_PATH, agent_id, None, query))
+
     def close(self) -> None:
         """Close every connection and cut short the calls that are under way. Idempotent."""
         with self._lock:
@@ -222,8 +241,8 @@ class HttpTransport:
 
     # --- one exchange
 
-    def _exchange(self, method: str, path: str, agent_id: str, body: bytes) -> bytes:
-        url = net.check_url(self._base_url, path)
+    def _exchange(self, method: str, path: str, agent_id: str, body: bytes | None, query: str = "") -> bytes:
+        url = net.check_url(self._base_url, path) + (f"?{query}" if query else "")
         deadline = net.Deadline(self._timeout, self._clock.monotonic)
         handled = sys.exception()
         channel = self._take()
@@ -346,11 +365,6 @@ class HttpTransport:
 
     def _redact(self, text: str) -> str:
         return text.replace(self._secret, "***") if self._secret is not None else text
-
-
-def claw_of(host_name: str) -> str:
-    """Make a claw identifier of a host name: what the grammar of ids lacks becomes a hyphen."""
-    return re.sub(r"[^A-Za-z0-9._:@-]+", "-", host_name).lstrip("._:@-")[:128] or "localhost"
 
 
 def _is_plain(adapter: object) -> bool:

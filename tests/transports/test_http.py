@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -33,13 +34,16 @@ from harborcal.errors import (
     TransportError,
     TransportTimeoutError,
 )
+from harborcal.grammar import claw_of
 from harborcal.model import AgentStatus, PluginInfo, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
-from harborcal.transports.http import HttpTransport, claw_of
+from harborcal.transports.http import HttpTransport
 from harborcal.transports.punctual import make_context
 from tests.transports.rawserver import EMPTY, PATIENCE, Connection, RawServer, answer
 
 URL = "https://calendar.example/api"
 HEARTBEAT = f"{URL}/calendar/agent/heartbeat"
+DAY = f"{URL}/calendar/day"
+MONDAY = dt.date(2026, 1, 5)
 KEY = "canary-4711-secret"
 UPDATE = SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9, 30))
 
@@ -119,6 +123,115 @@ def test_an_empty_answer_to_a_heartbeat_lists_nothing_and_is_flagged(transport: 
 
 
 @responses.activate
+def test_a_day_is_read_as_the_contract_says(transport: HttpTransport) -> None:
+    responses.get(
+        DAY,
+        json={"slots": [{"id": 7, "status": "ongoing", "scheduled_at": "09:00"}, {"id": 8, "status": "finished"}]},
+    )
+    assert [slot.id for slot in transport.day("agent-1", MONDAY)] == [8, 7]
+    request = responses.calls[0].request
+    assert (request.method, request.url) == ("GET", f"{DAY}?date=2026-01-05")
+    assert request.body is None
+    assert request.headers["X-Agent-ID"] == "agent-1"
+    assert request.headers["X-Claw-Identifier"] == "claw-1"
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Accept"] == "application/json"
+
+
+def test_a_day_is_asked_for_without_a_body_between_calls_that_have_one() -> None:
+    with RawServer.serving(answer()) as server:
+        transport = HttpTransport(f"{server.url}/api", "c", api_key=KEY)
+        transport.heartbeat("a")
+        transport.day("b", dt.date(33, 4, 3))
+        transport.heartbeat("a")
+        transport.close()
+        before, day, after = server.requests
+        assert server.connections == 1
+    assert day.startswith(b"GET /api/calendar/day?date=0033-04-03 HTTP/1.1\r\n")
+    assert day.endswith(b"\r\n\r\n"), "nothing follows the head"
+    assert (header_of(day, "Content-Length"), header_of(day, "Transfer-Encoding")) == ([], [])
+    assert (header_of(day, "X-Agent-ID"), header_of(day, "X-Claw-Identifier")) == (["b"], ["c"])
+    assert (header_of(day, "Content-Type"), header_of(day, "Authorization")) == (
+        ["application/json"],
+        [f"Bearer {KEY}"],
+    )
+    assert before == after
+
+
+@responses.activate
+@pytest.mark.parametrize("body", [b"", b"null", b"{}", b'{"slots": null}', b'{"detail": "hello"}'])
+def test_a_day_of_another_shape_is_a_malformed_answer(transport: HttpTransport, body: bytes) -> None:
+    responses.get(DAY, body=body)
+    with pytest.raises(MalformedAnswerError):
+        transport.day("a", MONDAY)
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    ("status", "detail"), [(404, "Agent not found"), (404, "Not Found"), (405, "Method Not Allowed")]
+)
+def test_a_calendar_that_lists_no_days_is_heard_to_say_so(transport: HttpTransport, status: int, detail: str) -> None:
+    responses.get(DAY, status=status, json={"detail": detail})
+    with pytest.raises(CalendarRefusedError) as caught:
+        transport.day("a", MONDAY)
+    assert (caught.value.status, caught.value.detail) == (status, detail)
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_a_day_is_asked_for_once(transport: HttpTransport) -> None:
+    responses.get(DAY, status=503, headers={"Retry-After": "17"})
+    with pytest.raises(CalendarUnavailableError) as caught:
+        transport.day("a", MONDAY)
+    assert (caught.value.status, caught.value.retry_after) == (503, 17.0)
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+@pytest.mark.parametrize("date", [dt.datetime(2026, 1, 5, tzinfo=dt.UTC), "2026-01-05", "2026-01-05&x=1", None])
+def test_a_day_is_asked_for_by_a_date_only(transport: HttpTransport, date: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a day is a date"):
+        transport.day("a", date)
+    assert len(responses.calls) == 0
+
+
+def test_a_redirected_day_is_not_read_elsewhere() -> None:
+    with RawServer.serving(answer()) as elsewhere:
+        with RawServer.serving(answer(b"", "302 Found", f"Location: {elsewhere.url}/x")) as server:
+            transport = HttpTransport(server.url)
+            with pytest.raises(MalformedAnswerError, match="redirect"):
+                transport.day("a", MONDAY)
+            transport.close()
+        assert elsewhere.connections == 0
+
+
+def test_a_day_ends_by_the_deadline_and_at_the_limit() -> None:
+    with RawServer(once(lambda connection: connection.drip(answer(b" " * 1_000)))) as server:
+        transport = HttpTransport(server.url, timeout=0.2)
+        with pytest.raises(TransportTimeoutError, match=r"within 0\.2 s"):
+            transport.day("a", MONDAY)
+        transport.close()
+    with sending(answer(b"[" + b" " * 100 + b"]")) as server:
+        transport = HttpTransport(server.url, max_body_size=101)
+        with pytest.raises(MalformedAnswerError, match="longer than 101 bytes"):
+            transport.day("a", MONDAY)
+        transport.close()
+
+
+@responses.activate
+def test_a_date_that_writes_itself_in_its_own_way_is_asked_for_as_the_contract_says(transport: HttpTransport) -> None:
+    class Odd(dt.date):
+        def isoformat(self) -> str:
+            return "today#"
+
+        __str__ = isoformat
+
+    responses.get(DAY, json=[])
+    transport.day("a", Odd(2026, 1, 5))
+    assert responses.calls[0].request.url == f"{DAY}?date=2026-01-05"
+
+
+@responses.activate
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 423])
 def test_a_refusal_tells_the_status_and_the_calendars_words(transport: HttpTransport, status: int) -> None:
     responses.post(HEARTBEAT, status=status, json={"detail": "Agent not\nfound"})
@@ -185,6 +298,8 @@ def test_no_id_breaks_out_of_its_header(transport: HttpTransport, agent_id: str)
         transport.heartbeat(agent_id)
     with pytest.raises(ConfigurationError):
         transport.update_slot(agent_id, SlotKey.real(7), UPDATE)
+    with pytest.raises(ConfigurationError):
+        transport.day(agent_id, MONDAY)
     assert len(responses.calls) == 0
 
 
