@@ -13,7 +13,7 @@ help: ## Show this list
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
 	@touch $@
 
 run: $(READY) ## Run three agents through a lively half minute, over real HTTP on loopback
@@ -54,7 +54,7 @@ test-wheel: build ## Run the tests against the built wheel, away from the source
 	rm -rf build/wheel-test && mkdir -p build/wheel-test
 	$(PYTHON) -m venv build/wheel-test/venv
 	build/wheel-test/venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	build/wheel-test/venv/bin/python -m pip install --quiet dist/*.whl --group dev
+	build/wheel-test/venv/bin/python -m pip install --quiet "$$(ls dist/*.whl)[all]" --group dev
 	cp -r tests examples bench docs *.md pyproject.toml setup.cfg build/wheel-test/
 	cd build/wheel-test && HARBORCAL_INSTALLED=1 venv/bin/pytest -q
 

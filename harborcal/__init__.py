@@ -62,6 +62,7 @@ from harborcal.transport import (
     Transport,
     find,
 )
+from harborcal.transports.embedded import EmbeddedTransport
 from harborcal.transports.http import HttpTransport
 from harborcal.transports.retrying import RetryingTransport
 from harborcal.version import __version__
@@ -81,6 +82,7 @@ __all__ = [
     "DayReader",
     "DeferredDelivery",
     "DeliveryListener",
+    "EmbeddedTransport",
     "EventType",
     "HarborcalError",
     "Heartbeat",

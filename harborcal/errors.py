@@ -88,17 +88,21 @@ class CalendarUnavailableError(TransportError):
     Attributes:
         status: The HTTP status, or 0 where the transport has none.
         retry_after: Seconds the calendar asked to be left alone, or None.
+        untouched: Whether the calendar is known to be as it was: it gave up before it changed anything.
     """
 
-    def __init__(self, message: str, status: int = 0, retry_after: float | None = None) -> None:
-        super().__init__(message, status, retry_after)
+    def __init__(
+        self, message: str, status: int = 0, retry_after: float | None = None, untouched: bool = False
+    ) -> None:
+        super().__init__(message, status, retry_after, untouched)
         self.status = status
         self.retry_after = retry_after
+        self.untouched = untouched
 
     @property
     def is_outcome_unknown(self) -> bool:
         """Whether the calendar may have applied it: not where it says that it has not begun (408, 425, 429)."""
-        return self.status not in {408, 425, 429}
+        return not self.untouched and self.status not in {408, 425, 429}
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -133,7 +137,7 @@ class UpdateRefusedError(CalendarRefusedError):
 
 
 class CalendarError(HarborcalError):
-    """The carried calendar's file or database cannot be used: damaged, full, not harborcal's, or from a newer version."""
+    """The carried calendar's database cannot be used: damaged, full, not harborcal's, or from a newer version."""
 
 
 class ICalendarError(HarborcalError):

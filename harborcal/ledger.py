@@ -305,6 +305,11 @@ class Ledger:
         with self._lock:
             return claim.key
 
+    def began(self, claim: Claim) -> dt.datetime:
+        """Tell when the slot was claimed, or its work began where it was taken up."""
+        with self._lock:
+            return claim.started_at
+
     def means(self, claim: Claim, key: SlotKey) -> bool:
         """Tell whether a key names the claim's slot."""
         with self._lock:

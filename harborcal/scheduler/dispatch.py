@@ -83,7 +83,20 @@ class Dispatch:
         """Follow a slot that the calendar calls ongoing or paused, without a wake; tell whether it was free."""
         now, at = self._clock.now(), self._clock.monotonic()
         claim = self._ledger.take_up(agent_id, slot, asked=asked, now=now, at=at, wake_id=self._new_id())
-        return claim is not None
+        if claim is None:
+            return False
+        with self._lanes.enter_if_free(claim) as free:
+            if not free or self._is_ours(claim):
+                return True  # where it is not free, its agent is reporting already
+            self._ledger.unclaim(claim)
+            return False
+
+    def _is_ours(self, claim: Claim) -> bool:
+        """Ask a calendar that several schedulers share for a slot that is under way."""
+        try:
+            return self._updates.claim(claim, wakes=False)
+        except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
+            return False  # the next heartbeat lists it again
 
     def _new_id(self) -> str:
         return f"{self._randomness.getrandbits(128):032x}"
@@ -98,6 +111,8 @@ class Dispatch:
         if not self._lifespan.may_begin or not self._ledger.is_active(claim):
             self._ledger.unclaim(claim)  # or it was settled while the wake was queued
             return "undone"
+        if not self._claim(claim):
+            return "undone"
         try:
             self._wake_agent(claim)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
@@ -105,6 +120,24 @@ class Dispatch:
             return "failed"
         self._woken(claim)
         return "woken"
+
+    def _claim(self, claim: Claim) -> bool:
+        """Take the slot at a calendar that several schedulers share, before its wake; tell whether it is ours.
+
+        Where it is not, nothing is left to be told. Where nobody knows, it is given back as after a failed wake.
+        """
+        with self._lanes.enter(claim):
+            if not self._ledger.is_active(claim):
+                return False
+            try:
+                if self._updates.claim(claim, wakes=True):
+                    return True
+            except BaseException as error:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
+                if self._ledger.was_told(claim):
+                    self._give_back_or_condemn(claim, f"claim failed: {describe(error)}")
+                    return False
+            self._ledger.unclaim(claim)
+            return False
 
     def _wake_agent(self, claim: Claim) -> None:
         with self._place.inside("wake"):
@@ -145,9 +178,8 @@ class Dispatch:
                 self._ledger.woken(claim)  # it has reached its agent, whose last word may be with the calendar
             elif not self._ledger.was_told(claim):
                 self._settle_failed(claim, reason)
-            elif not self._give_back(claim, reason, retry=True):
-                self._ledger.woken(claim)
-                self._ledger.condemn(claim, reason)
+            else:
+                self._give_back_or_condemn(claim, reason)
 
     def _settle_failed(self, claim: Claim, reason: str) -> None:
         self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic())
@@ -182,6 +214,11 @@ class Dispatch:
             with self._lanes.enter_if_free(claim) as free:
                 if free and self._ledger.is_active(claim):
                     self._give_back(claim, reason, retry=True)
+
+    def _give_back_or_condemn(self, claim: Claim, reason: str) -> None:
+        if not self._give_back(claim, reason, retry=True):
+            self._ledger.woken(claim)
+            self._ledger.condemn(claim, reason)
 
     def _give_back(self, claim: Claim, reason: str, *, retry: bool) -> bool:
         """Undo what the calendar was told of a slot, in its lane; tell whether it is settled.

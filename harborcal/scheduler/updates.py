@@ -5,7 +5,7 @@ from harborcal.ledger import Claim, Settled
 from harborcal.model import SlotStatus, SlotUpdate, UpdateReceipt
 from harborcal.policy import Refusal, describe, read_refusal
 from harborcal.scheduler.context import Context
-from harborcal.transport import Transport
+from harborcal.transport import ClaimingTransport, Transport, find
 
 
 class Updates:
@@ -13,12 +13,44 @@ class Updates:
 
     def __init__(self, transport: Transport, context: Context) -> None:
         self._transport = transport
+        self._claiming = find(transport, ClaimingTransport)
         self._ledger = context.ledger
         self._lanes = context.lanes
         self._clock = context.clock
         self._place = context.place
         self._troubles = context.troubles
         self._voice = context.voice
+
+    def claim(self, claim: Claim, *, wakes: bool) -> bool:
+        """Have the calendar give the slot to this scheduler alone, where it can; tell whether it is ours.
+
+        Args:
+            claim: Whose slot.
+            wakes: Whether its agent is to be woken: then this is the slot's first ``ongoing``; else it is taken up as
+                it is.
+
+        Raises:
+            CalendarRefusedError: The slot is gone or over.
+            TransportError: The outcome is unknown, unless it says otherwise.
+        """
+        if self._claiming is None:
+            return True
+        try:
+            with self._place.inside("update"):
+                receipt = self._claiming.claim(claim.agent_id, self._ledger.key_of(claim), self._ledger.began(claim))
+        except LifecycleError:
+            raise
+        except BaseException as error:
+            if wakes and _is_outcome_unknown(error):
+                self._ledger.lost(claim, claim.first_update)
+            self._complain(claim, claim.first_update, error)
+            raise
+        self._troubles.clear(claim.agent_id, "update")
+        if receipt is None:
+            return False
+        if wakes:
+            self._ledger.took(claim, claim.first_update, _checked(receipt))
+        return True
 
     def push(self, claim: Claim, update: SlotUpdate, *, gentle: bool = False, summary: str = "") -> UpdateReceipt:
         """Send one update of an active slot.
@@ -49,7 +81,7 @@ class Updates:
         except LifecycleError:
             raise
         except BaseException as error:
-            if not isinstance(error, TransportError) or error.is_outcome_unknown:
+            if _is_outcome_unknown(error):
                 self._ledger.lost(claim, update)
             self._complain(claim, update, error)
             if isinstance(error, TransportError) or not isinstance(error, Exception):
@@ -124,3 +156,10 @@ def _checked(receipt: object) -> UpdateReceipt:
     if not isinstance(receipt, UpdateReceipt):
         raise TransportError(f"the transport answered with a {type(receipt).__name__}")
     return receipt
+
+
+def _is_outcome_unknown(error: BaseException) -> bool:
+    """Tell whether the calendar may have applied what failed so; a refusal says that it has not."""
+    if isinstance(error, TransportError):
+        return error.is_outcome_unknown
+    return not isinstance(error, CalendarRefusedError)

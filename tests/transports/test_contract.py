@@ -5,21 +5,26 @@ import dataclasses
 import datetime as dt
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harborcal.errors import CalendarRefusedError, LifecycleError, TransportError
+from harborcal.errors import CalendarRefusedError, ConfigurationError, LifecycleError, TransportError
 from harborcal.model import AgentStatus, Slot, SlotKey, SlotStatus, SlotUpdate
 from harborcal.testing import CalendarServer, FakeClock, InMemoryCalendar
-from harborcal.transport import Transport
+from harborcal.transport import DayReader, Transport, find
+from harborcal.transports.embedded import EmbeddedTransport
 from harborcal.transports.http import HttpTransport
 from harborcal.transports.retrying import RetryingTransport
+from tests.transports.carried import CarriedCalendar
 
 ONGOING = SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9, 0, 7))
 FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=12)
 ABORTED = SlotUpdate(status=SlotStatus.ABORTED)
 DEFERRED = SlotUpdate(status=SlotStatus.DEFERRED)
 VIRTUAL = SlotKey.virtual("plan-3-2026-01-05")
+TODAY, TOMORROW = dt.date(2026, 1, 5), dt.date(2026, 1, 6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +32,17 @@ class Way:
     """A transport, and the calendar at its end."""
 
     transport: Transport
-    calendar: InMemoryCalendar
+    calendar: InMemoryCalendar | CarriedCalendar
     tries: int = 1
     """How often the transport asks the calendar before it gives up."""
 
     def heartbeat(self, agent_id: str = "dev") -> tuple[Slot, ...]:
         return self.transport.heartbeat(agent_id).slots
+
+    def day(self, date: dt.date = TODAY, agent_id: str = "dev") -> tuple[Slot, ...]:
+        reader = find(self.transport, DayReader)
+        assert reader is not None, "every way can read days"
+        return reader.day(agent_id, date)
 
     def update(self, key: SlotKey, update: SlotUpdate) -> SlotKey:
         return self.transport.update_slot("dev", key, update).slot
@@ -41,6 +51,12 @@ class Way:
         with pytest.raises(CalendarRefusedError) as caught:
             call()
         return caught.value.status, caught.value.detail
+
+    @property
+    def fake(self) -> InMemoryCalendar:
+        """The calendar in memory, where a test needs what only that can do."""
+        assert isinstance(self.calendar, InMemoryCalendar)
+        return self.calendar
 
 
 @contextlib.contextmanager
@@ -67,8 +83,35 @@ def in_memory_with_retries(calendar: InMemoryCalendar) -> Iterator[Way]:
     yield Way(RetryingTransport(calendar, attempts=3, sleep=lambda _: None), calendar, tries=3)
 
 
-@pytest.fixture(params=[in_memory, over_http, with_retries, in_memory_with_retries], ids=lambda way: way.__name__)
-def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+@contextlib.contextmanager
+def embedded(calendar: CarriedCalendar) -> Iterator[Way]:
+    yield Way(EmbeddedTransport(calendar.calendar, "claw"), calendar)
+
+
+@contextlib.contextmanager
+def embedded_with_retries(calendar: CarriedCalendar) -> Iterator[Way]:
+    transport = RetryingTransport(EmbeddedTransport(calendar.calendar, "claw"), attempts=3, sleep=lambda _: None)
+    yield Way(transport, calendar, tries=3)
+
+
+TO_A_FAKE = [in_memory, over_http, with_retries, in_memory_with_retries]
+TO_THE_CARRIED_ONE = [embedded, embedded_with_retries]
+
+
+@pytest.fixture(params=[*TO_A_FAKE, *TO_THE_CARRIED_ONE], ids=lambda way: way.__name__)
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
+    if request.param in TO_A_FAKE:
+        with request.param(InMemoryCalendar(FakeClock(), agents=["dev"])) as way:
+            yield way
+        return
+    carried = CarriedCalendar(tmp_path / "calendar.db")
+    carried.add_agent("dev")
+    with contextlib.closing(carried.calendar), request.param(carried) as way:
+        yield way
+
+
+@pytest.fixture(params=TO_A_FAKE, ids=lambda way: way.__name__)
+def way_to_a_fake(request: pytest.FixtureRequest) -> Iterator[Way]:
     with request.param(InMemoryCalendar(FakeClock(), agents=["dev"])) as way:
         yield way
 
@@ -112,16 +155,21 @@ def test_an_update_arrives_as_it_was_sent(way: Way) -> None:
     key = way.calendar.add_slot("dev")
     assert way.update(key, ONGOING) == key
     assert way.update(key, SlotUpdate(status=SlotStatus.PAUSED)) == key
+    assert way.calendar.slot(key).status is SlotStatus.PAUSED
     assert way.update(key, SlotUpdate(status=SlotStatus.ONGOING)) == key
+    assert way.calendar.slot(key).status is SlotStatus.ONGOING
     assert way.update(key, FINISHED) == key
-    assert [update for _, _, update in way.calendar.updates] == [
-        ONGOING,
-        SlotUpdate(status=SlotStatus.PAUSED),
-        SlotUpdate(status=SlotStatus.ONGOING),
-        FINISHED,
-    ]
     slot = way.calendar.slot(key)
-    assert (slot.started_at, slot.actual_duration) == (dt.time(9, 0, 7), 12)
+    assert (slot.status, slot.started_at, slot.actual_duration) == (SlotStatus.FINISHED, dt.time(9, 0, 7), 12)
+
+
+def test_every_update_arrives_once_and_in_order(way_to_a_fake: Way) -> None:
+    way = way_to_a_fake
+    key = way.calendar.add_slot("dev")
+    sent = [ONGOING, SlotUpdate(status=SlotStatus.PAUSED), SlotUpdate(status=SlotStatus.ONGOING), FINISHED]
+    for update in sent:
+        way.update(key, update)
+    assert [update for _, _, update in way.fake.updates] == sent
 
 
 def test_id_0_is_an_id(way: Way) -> None:
@@ -144,9 +192,10 @@ def test_a_virtual_key_goes_on_meaning_the_slot_that_became_real(way: Way) -> No
     assert way.update(VIRTUAL, ONGOING) == way.update(VIRTUAL, FINISHED) == SlotKey.real(1)
 
 
-def test_real_7_and_virtual_7_are_different_slots(way: Way) -> None:
+def test_real_7_and_virtual_7_are_different_slots(way_to_a_fake: Way) -> None:
+    way = way_to_a_fake
     way.calendar.add_slot("dev", id=7)
-    way.calendar.add_slots_from("dev", [{"virtual_id": "7", "status": "not_started"}])
+    way.fake.add_slots_from("dev", [{"virtual_id": "7", "status": "not_started"}])
     way.update(SlotKey.virtual("7"), ABORTED)
     assert way.calendar.slot(SlotKey.real(7)).status is SlotStatus.NOT_STARTED
 
@@ -186,6 +235,77 @@ def test_a_deferred_slot_is_listed_again_with_a_higher_priority(way: Way) -> Non
     assert (slot.key, slot.status, slot.priority) == (key, SlotStatus.DEFERRED, 6)
 
 
+# --- days
+
+
+def test_a_day_lists_real_and_virtual_slots_as_the_calendar_has_them(way: Way) -> None:
+    job = {"type": "Task", "code": "T-1"}
+    real = way.calendar.add_slot("dev", scheduled_at="10:00", event_type="job", event_data=job)
+    virtual = way.calendar.add_virtual_slot("dev", 3, scheduled_at="11:00", slot_type="on_call", is_admin_locked=True)
+    assert way.day() == (way.calendar.slot(real), way.calendar.slot(virtual))
+
+
+def test_a_day_lists_work_that_is_under_way_or_done(way: Way) -> None:
+    keys = [way.calendar.add_slot("dev", scheduled_at=f"{hour}:00") for hour in (10, 11, 12, 13)]
+    way.update(keys[1], SlotUpdate(status=SlotStatus.PAUSED))
+    way.update(keys[2], FINISHED)
+    way.update(keys[3], ONGOING)
+    assert [(slot.key, slot.status) for slot in way.day()] == [
+        (keys[0], SlotStatus.NOT_STARTED),
+        (keys[1], SlotStatus.PAUSED),
+        (keys[2], SlotStatus.FINISHED),
+        (keys[3], SlotStatus.ONGOING),
+    ]
+    assert way.day()[3].started_at == ONGOING.started_at
+
+
+def test_a_day_lists_a_virtual_slot_that_became_real_once(way: Way) -> None:
+    way.calendar.add_virtual_slot("dev", 3)
+    real = way.update(VIRTUAL, ONGOING)
+    (slot,) = way.day()
+    assert slot.key == real
+    assert VIRTUAL in slot.keys
+
+
+def test_a_day_leaves_out_what_was_skipped_or_aborted(way: Way) -> None:
+    skipped, aborted, kept = (way.calendar.add_slot("dev", scheduled_at=f"{hour}:00") for hour in (10, 11, 12))
+    way.calendar.cancel(skipped)
+    way.update(aborted, ABORTED)
+    assert [slot.key for slot in way.day()] == [kept]
+
+
+def test_a_day_is_in_order_of_time_whatever_the_priorities(way: Way) -> None:
+    noon = way.calendar.add_slot("dev", scheduled_at="12:00", priority=99)
+    ten = way.calendar.add_slot("dev", scheduled_at="10:00")
+    eleven = way.calendar.add_virtual_slot("dev", 3, scheduled_at="11:00", priority=50)
+    assert [slot.key for slot in way.day()] == [ten, eleven, noon]
+
+
+def test_a_day_lists_its_own_slots_of_its_own_agent_only(way: Way) -> None:
+    way.calendar.add_agent("ops")
+    today = way.calendar.add_slot("dev")
+    tomorrow = way.calendar.add_slot("dev", date="2026-01-06")
+    theirs = way.calendar.add_slot("ops")
+    assert [[slot.key for slot in way.day(date)] for date in (TODAY, TOMORROW)] == [[today], [tomorrow]]
+    assert [slot.key for slot in way.day(agent_id="ops")] == [theirs]
+    assert way.day(dt.date(2026, 1, 7)) == ()
+
+
+def test_reading_a_day_does_not_count_as_a_heartbeat(way: Way) -> None:
+    way.day()
+    assert way.calendar.last_heartbeat_at("dev") is None
+
+
+def test_the_day_of_an_unknown_agent_is_refused(way: Way) -> None:
+    assert way.refusal_of(lambda: way.day(agent_id="ops")) == (404, "Agent not found")
+
+
+@pytest.mark.parametrize("date", [dt.datetime(2026, 1, 5, tzinfo=dt.UTC), "2026-01-05"], ids=["instant", "text"])
+def test_a_day_is_asked_for_by_a_date_and_nothing_else(way: Way, date: Any) -> None:
+    with pytest.raises(ConfigurationError, match="date"):
+        way.day(date)
+
+
 # --- trouble
 
 
@@ -196,22 +316,26 @@ def test_an_outage_is_a_transport_error_and_changes_nothing(way: Way) -> None:
             way.heartbeat()
         with pytest.raises(TransportError):
             way.update(key, ONGOING)
+        with pytest.raises(TransportError):
+            way.day()
     assert way.calendar.slot(key).status is SlotStatus.NOT_STARTED
-    assert [slot.key for slot in way.heartbeat()] == [key]
+    assert [slot.key for slot in way.heartbeat()] == [slot.key for slot in way.day()] == [key]
 
 
-def test_after_a_lost_answer_the_same_update_is_harmless(way: Way) -> None:
+def test_after_a_lost_answer_the_same_update_is_harmless(way_to_a_fake: Way) -> None:
+    way = way_to_a_fake
     way.calendar.add_virtual_slot("dev", 3)
-    way.calendar.lose_next_answer(way.tries)
+    way.fake.lose_next_answer(way.tries)
     with pytest.raises(TransportError):
         way.update(VIRTUAL, FINISHED)
     assert way.calendar.slot(VIRTUAL).status is SlotStatus.FINISHED
     assert way.update(VIRTUAL, FINISHED) == SlotKey.real(1)
 
 
-def test_after_a_lost_answer_another_terminal_update_is_refused(way: Way) -> None:
+def test_after_a_lost_answer_another_terminal_update_is_refused(way_to_a_fake: Way) -> None:
+    way = way_to_a_fake
     key = way.calendar.add_slot("dev")
-    way.calendar.lose_next_answer(way.tries)
+    way.fake.lose_next_answer(way.tries)
     with pytest.raises(TransportError):
         way.update(key, FINISHED)
     assert way.refusal_of(lambda: way.update(key, ABORTED))[0] == 409
@@ -241,7 +365,8 @@ def test_calls_from_many_threads_do_not_disturb_one_another(way: Way) -> None:
     for thread in threads:
         thread.join()
     assert sorted(served) == agents
-    assert len(way.calendar.updates) == 80
+    done = [way.calendar.slot(key).status for agent_id in agents for key in keys[agent_id]]
+    assert done == [SlotStatus.FINISHED] * 40
 
 
 def test_nothing_goes_through_after_a_close(way: Way) -> None:
@@ -251,7 +376,10 @@ def test_nothing_goes_through_after_a_close(way: Way) -> None:
         way.heartbeat()
     with pytest.raises(LifecycleError):
         way.update(key, ONGOING)
-    assert (way.calendar.heartbeats, way.calendar.updates) == ([], [])
+    with pytest.raises(LifecycleError):
+        way.day()
+    assert way.calendar.last_heartbeat_at("dev") is None
+    assert way.calendar.slot(key).status is SlotStatus.NOT_STARTED
 
 
 def test_closing_twice_does_no_harm(way: Way) -> None:

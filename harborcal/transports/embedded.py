@@ -1,0 +1,100 @@
+"""The carried calendar in process: no server, no socket."""
+
+import contextlib
+import datetime as dt
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from harborcal import wire
+from harborcal.errors import CalendarError, CalendarUnavailableError, LifecycleError
+from harborcal.grammar import check_id, claw_of
+from harborcal.model import Heartbeat, Slot, SlotKey, SlotUpdate, UpdateReceipt
+
+if TYPE_CHECKING:
+    from harborcal.calendar import Calendar
+
+
+class EmbeddedTransport:
+    """A way to a `harborcal.calendar.Calendar` of this process; a `ClaimingTransport` and a `DayReader`.
+
+    Each transport is one owner of slots. Of several schedulers on one file one gets each slot, and the others do not
+    wake. What a scheduler left behind is taken up by its successor with the same claw identifier at once, by others
+    after 120 s of silence.
+
+    Args:
+        calendar: The calendar. It stays the program's own: closing the transport does not close it.
+        claw_identifier: Names the host, as in the contract; the host's name by default.
+
+    Raises:
+        ConfigurationError: The claw identifier does not match the grammar of ids.
+    """
+
+    def __init__(self, calendar: "Calendar", claw_identifier: str | None = None) -> None:
+        claw = claw_of(socket.gethostname()) if claw_identifier is None else claw_identifier
+        self._calendar = calendar
+        self._owner = calendar.new_owner(check_id("claw_identifier", claw))
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._calendar!r}, {self._owner.claw_identifier!r})"
+
+    def heartbeat(self, agent_id: str) -> Heartbeat:
+        """Ask for one agent's pending slots, best first, and for what others have left for us to take up.
+
+        Raises:
+            CalendarUnavailableError: The calendar's database cannot be used now.
+            CalendarRefusedError: 404, the agent is not registered; 403, it is bound to another claw identifier.
+            LifecycleError: The transport is closed.
+        """
+        with self._calling():
+            return self._calendar.heartbeat(agent_id, claw_identifier=self._owner.claw_identifier, owner=self._owner)
+
+    def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+        """Tell the calendar where a slot stands.
+
+        Raises:
+            CalendarUnavailableError: The calendar's database cannot be used now.
+            CalendarRefusedError: The calendar said no (see `Calendar.update_slot`).
+            LifecycleError: The transport is closed.
+        """
+        with self._calling():
+            return UpdateReceipt(slot=self._calendar.update_slot(agent_id, slot, update, owner=self._owner).key)
+
+    def claim(self, agent_id: str, slot: SlotKey, started_at: dt.datetime) -> UpdateReceipt | None:
+        """Take the slot before its wake; None says that another scheduler has it, or has the agent.
+
+        Raises:
+            CalendarUnavailableError: The calendar's database cannot be used now.
+            CalendarRefusedError: 404, the agent or the slot is unknown; 409, the slot is over.
+            LifecycleError: The transport is closed.
+        """
+        with self._calling():
+            claimed = self._calendar.claim(agent_id, slot, started_at, owner=self._owner)
+        return None if claimed is None else UpdateReceipt(slot=claimed.key)
+
+    def day(self, agent_id: str, date: dt.date) -> tuple[Slot, ...]:
+        """List the agent's slots of that UTC date, real and virtual, by time, without skipped and aborted ones.
+
+        Raises:
+            CalendarUnavailableError: The calendar's database cannot be used now.
+            CalendarRefusedError: 404, the agent is not registered; 403, it is bound to another claw identifier.
+            ConfigurationError: ``date`` is no date.
+            LifecycleError: The transport is closed.
+        """
+        wire.check_date(date)
+        with self._calling():
+            return self._calendar.day(agent_id, date, claw_identifier=self._owner.claw_identifier)
+
+    def close(self) -> None:
+        """Refuse all later calls; once more changes nothing."""
+        self._is_closed = True
+
+    @contextlib.contextmanager
+    def _calling(self) -> Iterator[None]:
+        if self._is_closed:
+            raise LifecycleError("the transport is closed")
+        try:
+            yield
+        except CalendarError as error:
+            raise CalendarUnavailableError(str(error), 503) from error
