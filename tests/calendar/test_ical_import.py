@@ -143,6 +143,14 @@ def test_an_all_day_event_takes_the_first_free_stretch_of_its_day(calendar: Cale
     assert len(again.unchanged) == 2
 
 
+def test_an_all_day_event_is_in_no_other_events_way(calendar: Calendar) -> None:
+    day = event("day", starts="DTSTART;VALUE=DATE:20260106", lasts="")
+    timed = event("timed", starts="DTSTART:20260106T090500Z")
+    report = calendar.import_ics("dev", file(day, timed))
+    assert [item.uid for item in report.added] == ["timed", "day"]
+    assert times(calendar) == [("1", "09:05"), ("2", "09:30")]
+
+
 def test_an_all_day_event_without_room_is_left_out(calendar: Calendar) -> None:
     day = event("1", starts="DTSTART;VALUE=DATE:20260106", lasts="")
     calendar.add_slot("dev", dt.datetime(2026, 1, 6, 23, 0, tzinfo=dt.UTC), 50)

@@ -148,7 +148,8 @@ class _Import:
                 ImportedItem(uid=bad.uid, occurrence=bad.occurrence_text, title=bad.title, reason=bad.reason)
             )
             self._seen |= {name for name in self._known if name == (bad.uid, bad.occurrence_text)}
-        for event in parsed.events:
+        # All-day events last: they take what the others leave free.
+        for event in sorted(parsed.events, key=lambda event: event.is_all_day and event.recurrence is None):
             self._seen.add((event.uid, event.occurrence_text))
             self._take(event)
         if not parsed.is_partial:
