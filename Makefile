@@ -16,7 +16,7 @@ $(READY): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
 	@touch $@
 
-run: $(READY) ## Run three agents through a lively half minute, over real HTTP on loopback
+run: $(READY) ## Run three agents through a working day in twenty seconds
 	@$(BIN)/python examples/standalone.py
 
 test: $(READY) ## Run the tests

@@ -26,7 +26,7 @@ def run(name: str, replacing: tuple[str, str] = ("", "")) -> dict[str, Any]:
 
 def test_every_python_block_is_run_by_a_test_of_this_file() -> None:
     assert README.count("```python") == len(BLOCKS)
-    assert set(BLOCKS) == {"main", "host", "transport", "testing"}
+    assert set(BLOCKS) == {"main", "carried", "host", "transport", "testing"}
 
 
 def test_the_fifteen_lines_run_an_agent_over_real_http(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +51,18 @@ def test_the_fifteen_lines_run_an_agent_over_real_http(capsys: pytest.CaptureFix
     assert not running.is_alive()
     assert calendar.slot(key).status is harborcal.SlotStatus.FINISHED
     assert "developer was told: [calendar job Task/TASK-42] please handle this" in capsys.readouterr().out
+
+
+def test_the_same_agents_run_by_a_calendar_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run("carried", replacing=("scheduler.run()", "scheduler.tick()\nscheduler.stop()"))
+    calendar = space["calendar"]
+    assert calendar.slot(SlotKey.real(1)).status is harborcal.SlotStatus.FINISHED
+    assert len(calendar.plans("developer")) == 1
+    calendar.close()
+    assert "developer was told: [calendar job Task/T-1] please handle this" in capsys.readouterr().out
 
 
 def test_the_readmes_host_takes_wakes_and_fails_when_it_is_full() -> None:
