@@ -98,18 +98,27 @@ def say(
 # --- what holds now -------------------------------------------------------------------------------------------------
 
 
-def status_of(row: sa.Row[Any], at_work: Iterable[slots.Entry], now: dt.datetime) -> AgentStatus:
+def status_of(
+    row: sa.Row[Any], at_work: Iterable[slots.Entry], now: dt.datetime, *, is_heard: bool = False
+) -> AgentStatus:
     """Tell what an agent does now.
 
     Exhausted until it recovers; offline when it has not been heard for 120 s (contract, rule 5); else what was said of
     it, and where it was called idle what follows from the slots that are ongoing: on call, or busy.
+
+    Args:
+        row: The agent's.
+        at_work: Its slots that are ongoing or paused.
+        now: The time.
+        is_heard: Whether it is heard just now, which ends its silence.
     """
-    if row.said is AgentStatus.EXHAUSTED and (row.recovery_at is None or now < row.recovery_at):
+    said = said_after_heartbeat(row, now) if is_heard else row.said
+    if said is AgentStatus.EXHAUSTED and (row.recovery_at is None or now < row.recovery_at):
         return AgentStatus.EXHAUSTED
-    if row.said is AgentStatus.OFFLINE or _is_silent(row, now):
+    if said is AgentStatus.OFFLINE or (not is_heard and _is_silent(row, now)):
         return AgentStatus.OFFLINE
-    if row.said in _LASTING:
-        return AgentStatus(row.said)
+    if said in _LASTING:
+        return AgentStatus(said)
     ongoing = [entry.slot.slot_type for entry in at_work if entry.slot.status is SlotStatus.ONGOING]
     if not ongoing:
         return AgentStatus.IDLE
@@ -124,8 +133,9 @@ def _is_silent(row: sa.Row[Any], now: dt.datetime) -> bool:
 def said_after_heartbeat(row: sa.Row[Any], now: dt.datetime) -> AgentStatus:
     """Tell what stands of what was said, once an agent is heard: a heartbeat ends offline, and time ends exhaustion."""
     if row.said is AgentStatus.EXHAUSTED:
-        return AgentStatus.IDLE if row.recovery_at is not None and row.recovery_at <= now else row.said
-    return AgentStatus.IDLE if row.said is AgentStatus.OFFLINE or _is_silent(row, now) else row.said
+        return AgentStatus.IDLE if row.recovery_at is not None and row.recovery_at <= now else AgentStatus.EXHAUSTED
+    is_over = row.said is AgentStatus.OFFLINE or _is_silent(row, now)
+    return AgentStatus.IDLE if is_over else AgentStatus(row.said)
 
 
 def picture(connection: sa.Connection, row: sa.Row[Any], now: dt.datetime) -> RegisteredAgent:

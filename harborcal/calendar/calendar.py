@@ -462,20 +462,25 @@ class Calendar:
             CalendarRefusedError: 403, the agent is bound to another host; 404, it is not registered.
         """
         now = self._clock.now()
-        self._presence.heard(agent_id, now, claw_identifier=claw_identifier, owner=owner)
-        today = now.date()
+        if owner is not None:
+            self._presence.begin(owner, now)
+        yesterday, today = now.date() - _DAY, now.date()
         with self._store.read() as connection:
             row = agents.find(connection, agent_id)
-            at_work = slots.under_way(connection, agent_id)
+            agents.check_claw(row, claw_identifier)
+            stored = slots.near(connection, agent_id, yesterday, today)
+            at_work = [entry for entry in stored if entry.slot.status in slots.UNDER_WAY]
             listed = [
                 entry
-                for entry in schedule.entries(connection, agent_id, today - _DAY, today)
+                for entry in schedule.merged(connection, stored, agent_id, yesterday, today)
                 if entry.slot.status.is_pending and _is_open(entry, now)
             ]
             if owner is not None:
                 listed += [entry for entry in at_work if _may_take_up(connection, entry, owner, now)]
-            status = agents.status_of(row, at_work, now)
+        lifted = row.said if agents.said_after_heartbeat(row, now) is not row.said else None
+        self._presence.heard(agent_id, now, owner=owner, lifted=lifted)
         ordered = sorted(listed, key=lambda entry: entry.by_urgency)
+        status = agents.status_of(row, at_work, now, is_heard=True)
         return Heartbeat(slots=tuple(entry.slot for entry in ordered[:MAX_SLOTS]), agent_status=status)
 
     def update_slot(self, agent_id: str, key: SlotKey, update: SlotUpdate, *, owner: Owner | None = None) -> Slot:

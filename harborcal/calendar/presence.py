@@ -11,7 +11,6 @@ import threading
 
 import sqlalchemy as sa
 
-from harborcal.calendar import agents as agent_rows
 from harborcal.calendar import rules
 from harborcal.calendar.schema import agents, owners
 from harborcal.calendar.store import Store
@@ -19,6 +18,7 @@ from harborcal.errors import CalendarError, HarborcalError
 from harborcal.model import AgentStatus
 
 _FORGET_OWNERS_AFTER = dt.timedelta(days=7)
+_OWNERS_REMEMBERED = 1_024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Owner:
 class _Sign:
     """One sign of life, on its way into the database."""
 
-    __slots__ = ("agent_id", "at", "claw_identifier", "failure", "is_written", "owner")
+    __slots__ = ("agent_id", "at", "failure", "is_written", "lifted", "owner")
 
-    def __init__(self, agent_id: str, claw_identifier: str | None, owner: Owner | None, at: dt.datetime) -> None:
+    def __init__(self, agent_id: str, owner: Owner | None, at: dt.datetime, lifted: AgentStatus | None) -> None:
         self.agent_id = agent_id
-        self.claw_identifier = claw_identifier
         self.owner = owner
         self.at = at
+        self.lifted = lifted
         self.is_written = False
         self.failure: HarborcalError | None = None
 
@@ -53,18 +53,41 @@ class Presence:
         self._store = store
         self._lock = threading.Lock()
         self._waiting: list[_Sign] = []  # guarded by _lock
+        self._begun: set[str] = set()  # guarded by _lock; owners that were seen through this calendar
 
-    def heard(
-        self, agent_id: str, at: dt.datetime, *, claw_identifier: str | None = None, owner: Owner | None = None
-    ) -> None:
-        """Record that an agent, and the owner that spoke for it, were heard.
+    def begin(self, owner: Owner, at: dt.datetime) -> None:
+        """See an owner before its first question, so that what its predecessors left is free for it.
 
         Raises:
-            CalendarRefusedError: 404, the agent is not registered; 403, it is bound to another claw.
             CalendarError: It cannot be written.
             CalendarUnavailableError: Other programs keep the database locked.
         """
-        sign = _Sign(agent_id, claw_identifier, owner, at)
+        with self._lock:
+            if owner.id in self._begun:
+                return
+        with self._store.write() as connection:
+            see(connection, owner, at)
+        with self._lock:
+            if len(self._begun) >= _OWNERS_REMEMBERED:
+                self._begun.clear()  # to see one again does no harm
+            self._begun.add(owner.id)
+
+    def heard(
+        self, agent_id: str, at: dt.datetime, *, owner: Owner | None = None, lifted: AgentStatus | None = None
+    ) -> None:
+        """Record that an agent, and the owner that spoke for it, were heard.
+
+        Args:
+            agent_id: Who.
+            at: When.
+            owner: Who spoke for it.
+            lifted: What was said of it and holds no longer, now that it is heard; it is idle then.
+
+        Raises:
+            CalendarError: It cannot be written.
+            CalendarUnavailableError: Other programs keep the database locked.
+        """
+        sign = _Sign(agent_id, owner, at, lifted)
         with self._lock:
             self._waiting.append(sign)
         try:
@@ -83,14 +106,11 @@ class Presence:
             signs, self._waiting = self._waiting, []
         try:
             with self._store.write_in_turn() as connection:
-                for sign in signs:
-                    _write_agent(connection, sign)
-                for owner, at in {sign.owner: sign.at for sign in signs if sign.owner is not None}.items():
-                    see(connection, owner, at)
+                _write(connection, signs)
         except BaseException as error:
             failure = error if isinstance(error, HarborcalError) else CalendarError("the write was interrupted")
             for sign in signs:
-                sign.failure = sign.failure or failure
+                sign.failure = failure
             if failure is not error:
                 raise
         finally:
@@ -98,35 +118,21 @@ class Presence:
                 sign.is_written = True
 
 
-_HEARD = (
+_HEARD = sa.update(agents).where(agents.c.id == sa.bindparam("which")).values(last_heartbeat_at=sa.bindparam("at"))
+_LIFTED = (
     sa.update(agents)
-    .where(agents.c.id == sa.bindparam("which"))
-    .values(
-        last_heartbeat_at=sa.bindparam("at"),
-        said=sa.bindparam("now_said"),
-        exhaust_reason=sa.bindparam("reason"),
-        recovery_at=sa.bindparam("until"),
-    )
+    .where(agents.c.id == sa.bindparam("which"), agents.c.said == sa.bindparam("lifted"))
+    .values(said=AgentStatus.IDLE, exhaust_reason=None, recovery_at=None)
 )
 
 
-def _write_agent(connection: sa.Connection, sign: _Sign) -> None:
-    try:
-        row = agent_rows.find(connection, sign.agent_id)
-        agent_rows.check_claw(row, sign.claw_identifier)
-    except HarborcalError as refusal:
-        sign.failure = refusal
-        return
-    said = agent_rows.said_after_heartbeat(row, sign.at)
-    is_exhausted = said is AgentStatus.EXHAUSTED
-    values = {
-        "which": sign.agent_id,
-        "at": sign.at,
-        "now_said": said,
-        "reason": row.exhaust_reason if is_exhausted else None,
-        "until": row.recovery_at if is_exhausted else None,
-    }
-    connection.execute(_HEARD, values)
+def _write(connection: sa.Connection, signs: list[_Sign]) -> None:
+    connection.execute(_HEARD, [{"which": sign.agent_id, "at": sign.at} for sign in signs])
+    lifted = [{"which": sign.agent_id, "lifted": sign.lifted} for sign in signs if sign.lifted is not None]
+    if lifted:
+        connection.execute(_LIFTED, lifted)
+    for owner, at in {sign.owner: sign.at for sign in signs if sign.owner is not None}.items():
+        see(connection, owner, at)
 
 
 # --- owners ---------------------------------------------------------------------------------------------------------

@@ -24,7 +24,11 @@ def entries(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.d
 
     Costs three indexed queries, however many dates, slots and plans there are.
     """
-    stored = slots.of_dates(connection, agent_id, first, last)
+    return merged(connection, slots.of_dates(connection, agent_id, first, last), agent_id, first, last)
+
+
+def merged(connection: sa.Connection, stored: list[Entry], agent_id: str, first: dt.date, last: dt.date) -> list[Entry]:
+    """Add to an agent's stored slots of some dates what its plans yield."""
     versions = plans.valid_on(connection, agent_id, first, last)
     if not versions:
         return stored

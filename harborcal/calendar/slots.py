@@ -103,6 +103,8 @@ _BY_ID = sa.select(slots).where(slots.c.id == sa.bindparam("slot_id"))
 _BY_VIRTUAL_ID = sa.select(slots).where(slots.c.virtual_id == sa.bindparam("slot_id"))
 _OF_DATES = sa.select(slots).where(_AGENT, slots.c.date.between(sa.bindparam("first"), sa.bindparam("last")))
 _UNDER_WAY = sa.select(slots).where(_AGENT, slots.c.status.in_(UNDER_WAY))
+_ELSEWHEN = sa.not_(slots.c.date.between(sa.bindparam("first"), sa.bindparam("last")))
+_NEAR = sa.union_all(_OF_DATES, _UNDER_WAY.where(_ELSEWHEN))
 _TAKEN = sa.select(slots.c.virtual_id).where(
     _AGENT, slots.c.plan_date.between(sa.bindparam("first"), sa.bindparam("last"))
 )
@@ -114,7 +116,7 @@ _OF_PLAN = sa.select(slots).where(
 )
 
 
-def _select(connection: sa.Connection, statement: sa.Select[Any], **values: Any) -> list[Entry]:
+def _select(connection: sa.Connection, statement: sa.Executable, **values: Any) -> list[Entry]:
     return [entry_of(row) for row in connection.execute(statement, values)]
 
 
@@ -132,6 +134,11 @@ def of_dates(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.
 def under_way(connection: sa.Connection, agent_id: str) -> list[Entry]:
     """List what an agent is at, whatever its date."""
     return _select(connection, _UNDER_WAY, agent_id=agent_id)
+
+
+def near(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.date) -> list[Entry]:
+    """List an agent's stored slots of some dates, and what it is at whatever its date: all that a heartbeat needs."""
+    return _select(connection, _NEAR, agent_id=agent_id, first=first, last=last)
 
 
 def pending_of_plan(connection: sa.Connection, agent_id: str, plan_id: int, since: dt.date) -> list[Entry]:
