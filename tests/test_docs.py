@@ -2,12 +2,14 @@
 
 import contextlib
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harborcal import Scheduler
+from harborcal import HttpTransport, Scheduler
+from harborcal.server import Server
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -72,3 +74,27 @@ def test_an_import_tells_what_it_left_out(
     Path("team.ics").write_text(f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\n{past}END:VCALENDAR\r\n", encoding="utf-8")
     run("calendar.md", "ics")["calendar"].close()
     assert capsys.readouterr().out == "left out: Long ago (2020-01-01 is over: past dates are immutable)\n"
+
+
+def test_the_server_of_the_page_serves_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    served: list[Any] = []
+    monkeypatch.setattr("harborcal.server.serve", lambda calendar, **where: served.append((calendar, where)))
+    calendar = run("serving.md", "serve")["calendar"]
+    assert served == [(calendar, {"host": "127.0.0.1", "port": 8000})]
+    with Server(calendar, port=0) as server:
+        serving = threading.Thread(target=server.run)
+        serving.start()
+        with contextlib.closing(HttpTransport(server.url, "claw")) as transport:
+            assert transport.heartbeat("developer").slots == ()
+        server.close()
+        serving.join()
+    calendar.close()
+
+
+def test_the_application_of_the_page_needs_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    client = run("serving.md", "app")["app"].test_client()
+    assert client.get("/calendar/plans").status_code == 401
+    key = {"Authorization": "Bearer a long random text", "X-Agent-ID": "nobody"}
+    assert client.get("/calendar/plans", headers=key).status_code == 404

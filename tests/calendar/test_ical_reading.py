@@ -8,7 +8,7 @@ import zoneinfo
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harborcal.calendar.ical.reading import MAX_BYTES, MAX_EVENTS, MAX_LINES, IcsEvent, IcsFile, LeftOut, read
@@ -480,6 +480,7 @@ def test_one_broken_event_costs_only_itself() -> None:
         ("DTSTART:20260105T250000", "DTSTART is no date or time: '20260105T250000'"),
         ("DTSTART:٢٠٢٦0105T090000", "DTSTART is no date or time: '٢٠٢٦0105T090000'"),
         ('DTSTART;TZID="Europe/Berlin:20260105T090000', "its DTSTART cannot be read"),
+        (f"DTSTART{';X=1' * 5_000}:20260105T090000", "its DTSTART cannot be read"),
         ("DTSTART:00010101T000000", "DTSTART is in the years 1583 to 9997, not in 1"),
         ("DTSTART:99991231", "DTSTART is in the years 1583 to 9997, not in 9999"),
         ("DTSTART:20260105\nDTSTART:20260106", "it has more than one DTSTART"),
@@ -778,11 +779,63 @@ def test_single_times_of_a_definition_like_no_zone_follow_it_through_both_change
         assert one.notes == ("time zone 'Odd' is known from this file alone: read as UTC",)
 
 
+@pytest.mark.parametrize(("year", "winter", "summer"), [(2026, "20260307", "20260309"), (1999, "19990403", "19990405")])
+def test_a_definition_with_a_history_is_a_zone_in_each_of_its_ages(year: int, winter: str, summer: str) -> None:
+    text = fixture("apple").decode().replace("\r\n", "\n")
+    history = text[text.index("BEGIN:VTIMEZONE") : text.index("BEGIN:VEVENT")].replace("America/New_York", "Mine")
+    one = event(f"DTSTART;TZID=Mine:{winter}T090000\nDTEND;TZID=Mine:{summer}T090000", history)
+    assert (one.starts_at.tzinfo, one.starts_at.year) == (NEW_YORK, year)
+    assert one.duration == dt.timedelta(hours=47)
+
+
+def test_a_definition_may_change_its_clocks_on_a_day_of_the_month_and_end() -> None:
+    odd = """\
+BEGIN:VTIMEZONE
+TZID:Odd
+BEGIN:DAYLIGHT
+DTSTART:20100401T000000
+RRULE:FREQ=YEARLY;BYMONTH=4;BYMONTHDAY=1;UNTIL=20240331T224300Z
+TZOFFSETFROM:+0117
+TZOFFSETTO:+0217
+END:DAYLIGHT
+BEGIN:STANDARD
+DTSTART:20101001T000000
+RRULE:FREQ=YEARLY;UNTIL=20230930T214300Z
+TZOFFSETFROM:+0217
+TZOFFSETTO:+0117
+END:STANDARD
+END:VTIMEZONE"""
+    hours = {
+        "20240331T120000": "10:43",
+        "20240401T120000": "09:43",
+        "20260105T120000": "09:43",
+        "20090705T120000": "10:43",
+    }
+    for wall, utc in hours.items():
+        assert f"{event(f'DTSTART;TZID=Odd:{wall}', odd).starts_at:%H:%M}" == utc
+
+
+def test_dates_of_a_recurrence_in_a_zone_like_none_leave_it_out() -> None:
+    odd = CET.format(name="Odd").replace("+0100", "+0117").replace("+0200", "+0217")
+    text = "DTSTART:20260105T090000Z\nRRULE:FREQ=DAILY\nEXDATE;TZID=Odd:20260106T101700"
+    assert reason(text, odd) == "its EXDATE is in a time zone of the file's own, which is like none that is known"
+
+
+def test_zones_that_are_like_none_are_looked_for_only_so_often() -> None:
+    odd = CET.format(name="Odd").replace("+0100", "+0117").replace("+0200", "+0217")
+    texts = [f"UID:{year}\nDTSTART;TZID=Odd:{year}0105T101700" for year in range(1700, 2100)]
+    file = read(calendar(odd, *texts))
+    assert {f"{one.starts_at:%H:%M}" for one in file.events} == {"09:00"}
+    assert len(file.events) == 400
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         ("TZOFFSETTO:+0100", "TZOFFSETTO:+9900"),
         ("TZOFFSETTO:+0100", "TZOFFSETTO:east"),
+        ("TZOFFSETTO:+0100", "TZOFFSETTO:--99"),
+        ("TZOFFSETTO:+0100", "TZOFFSETTO:+0100\nRDATE:" + ",".join(["20260101T000000"] * 101)),
         ("FREQ=YEARLY", "FREQ=SECONDLY"),
         ("BYDAY=-1SU", "BYDAY=9SU"),
         ("BYMONTH=10", "BYMONTH=13"),
@@ -1012,11 +1065,13 @@ def check(data: bytes | str) -> None:
     assert all(left_out.reason for left_out in file.left_out)
 
 
+@settings(deadline=None)  # the first search for a zone reads them all
 @given(mutilated())
 def test_any_damaged_file_is_a_value_or_an_error(data: bytes) -> None:
     check(data)
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text())
 def test_any_bytes_and_any_text_are_a_value_or_an_error(data: bytes | str) -> None:
     check(data)

@@ -185,7 +185,7 @@ def test_lines_of_a_description_stay_lines() -> None:
 
 def test_a_description_is_at_most_2000_characters_long() -> None:
     text = "line\n" * 1_000
-    assert len(icalendar.Event.from_ical(event_of(entry(description=text)))["DESCRIPTION"]) == 2_000
+    assert len(icalendar.Event.from_ical(event_of(entry(description=text))).decoded("DESCRIPTION")) == 2_000
 
 
 def event_of(one: IcsEntry) -> bytes:

@@ -3,6 +3,7 @@ import datetime as dt
 import itertools
 import json
 import zoneinfo
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -51,6 +52,17 @@ def reason_of(rule: str, start: dt.datetime = NINE) -> str:
         Recurrence.of(start, rule)
     assert caught.value.status == 422
     return caught.value.detail
+
+
+def made_or_refused(make: Callable[[], Recurrence]) -> Recurrence | None:
+    refusal: CalendarRefusedError | None = None
+    try:
+        return make()
+    except CalendarRefusedError as error:
+        refusal = error
+    assert refusal.status == 422
+    assert refusal.detail.isprintable()
+    return None
 
 
 # --- one date -------------------------------------------------------------------------------------------------------
@@ -131,11 +143,15 @@ def test_an_occurrence_is_found_by_its_wall_time_unless_it_is_excepted() -> None
     assert daily.occurrence_at(dt.datetime.max) is None
 
 
-@pytest.mark.parametrize("date", [dt.date.min, dt.date(1969, 12, 31), dt.date(9999, 1, 1), dt.date.max])
+@pytest.mark.parametrize("date", [dt.date.min, dt.date(1969, 12, 30), dt.date(9999, 1, 1), dt.date.max])
 def test_outside_of_all_calendars_nothing_begins(date: dt.date) -> None:
-    assert Recurrence.of(dt.datetime(1970, 1, 1, tzinfo=BERLIN), "FREQ=DAILY").on(date) == (
-        () if date.year != 1969 else Recurrence.of(dt.datetime(1970, 1, 1, tzinfo=BERLIN)).on(date)
-    )
+    assert Recurrence.of(dt.datetime(1970, 1, 1, tzinfo=BERLIN), "FREQ=DAILY").on(date) == ()
+
+
+def test_the_first_and_the_last_of_all_dates_are_answered() -> None:
+    daily = Recurrence.of(dt.datetime(1970, 1, 1, tzinfo=BERLIN), "FREQ=DAILY")
+    assert starts(daily, "1969-12-31") == ["23:00"]
+    assert starts(daily, "9998-12-31") == ["23:00"]
 
 
 def test_beside_a_numbered_day_the_others_mean_every_week() -> None:
@@ -168,19 +184,26 @@ def test_weeks_that_two_years_share_are_those_of_the_iso_calendar(number: int) -
 
 # --- against a full replay ------------------------------------------------------------------------------------------
 
-# dateutil replays rules that never come true to the year 9999. The calendar repeats every 400 years, so that its
+# dateutil replays a rule that never comes true to the year 9999. The calendar repeats every 400 years, so that its
 # replay may as well happen shortly before.
 SHIFT = 19 * 400
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+DAY_PARTS = ("BYMONTH=", "BYMONTHDAY=", "BYYEARDAY=", "BYDAY=")
 
 
 def replay(rule: str, start: dt.datetime, low: dt.datetime, high: dt.datetime) -> list[dt.datetime]:
+    """Let dateutil expand a rule from its start, and tell what is between two moments."""
+    first, after, before = (moment.replace(year=moment.year + SHIFT) for moment in (start, low, high))
+    if "HOURLY" in rule or "MINUTELY" in rule:
+        # Minute by minute dateutil would look for days that are decades away, should there be any.
+        by_day = ";".join(part for part in rule.split(";") if part.startswith(DAY_PARTS))
+        days = rrulestr(f"FREQ=YEARLY;{by_day}", dtstart=first) if by_day else None
+        assume(days is None or days.between(before, before + 900 * DAY, inc=True))
     try:
-        shifted = rrulestr(rule, dtstart=start.replace(year=start.year + SHIFT))
-        ends = (moment.replace(year=moment.year + SHIFT) for moment in (low, high))
-        return [moment.replace(year=moment.year - SHIFT) for moment in shifted.between(*ends, inc=True)]
+        found = rrulestr(rule, dtstart=first).between(after, before, inc=True)
     except ValueError:  # dateutil's word for a rule whose steps never meet its BYxxx
         return []
+    return [moment.replace(year=moment.year - SHIFT) for moment in found]
 
 
 def numbers(low: int, high: int, most: int = 3) -> st.SearchStrategy[str]:
@@ -220,7 +243,9 @@ def rules(draw: st.DrawFn, frequency: str, interval: int = 6) -> str:
     may_have("BYHOUR", numbers(0, 23, 8))
     may_have("BYMINUTE", numbers(0, 59, 8))
     if any(name.startswith("BY") for name in parts):
-        may_have("BYSETPOS", numbers(-9, 9))
+        # A set that a rule by the hour or minute yields is small: what is beyond it would be looked for for ever.
+        small = st.sampled_from(["1", "-1", "-1,1", "1,9"])
+        may_have("BYSETPOS", small if frequency in {"HOURLY", "MINUTELY"} else numbers(-9, 9))
     may_have("WKST", st.sampled_from(WEEKDAYS))
     order = draw(st.permutations(sorted(parts)))
     return ";".join(f"{name}={parts[name]}" for name in order)
@@ -236,13 +261,13 @@ REPLAYS = {
     "MONTHLY": (40 * 365, 200, 30),
     "WEEKLY": (30 * 365, 100, 60),
     "DAILY": (20 * 365, 60, 400),
-    "HOURLY": (2 * 365, 10, 100),
-    "MINUTELY": (20, 3, 3_000),
+    "HOURLY": (300, 5, 100),
+    "MINUTELY": (5, 2, 3_000),
 }
 
 
 @pytest.mark.parametrize("frequency", REPLAYS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_each_date_is_what_a_replay_from_the_start_gives(frequency: str, data: st.DataObject) -> None:
     farthest, length, interval = REPLAYS[frequency]
@@ -259,7 +284,7 @@ def test_each_date_is_what_a_replay_from_the_start_gives(frequency: str, data: s
 
 
 @pytest.mark.parametrize("frequency", REPLAYS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data(), count=st.integers(1, 12))
 def test_a_count_yields_so_many_occurrences_and_no_more(frequency: str, data: st.DataObject, count: int) -> None:
     start, rule = data.draw(moments), data.draw(rules(frequency, 3))
@@ -268,12 +293,13 @@ def test_a_count_yields_so_many_occurrences_and_no_more(frequency: str, data: st
     endless = Recurrence.of(start.replace(tzinfo=dt.UTC), rule)
     last = counted.last_date()
     if last is None:
-        # It never runs out: then it is the rule without a count, and that yields fewer in all of its replay's time.
+        # It does not run out: then it is the rule without a count, and that yields fewer in all the time it was given.
         assert counted == endless
-        end = start.replace(year=start.year + 150, day=1)
-        assert len(replay(rule, start, start, end)) < count
+        if frequency in {"YEARLY", "MONTHLY", "WEEKLY", "DAILY"}:  # the others would be replayed for too long
+            assert len(replay(rule, start, start, start.replace(year=start.year + 150, day=1))) < count
         return
     found = between(counted, start.date(), min(last + 40 * DAY, start.date() + 4_000 * DAY))
+    assume(found)
     assert [occurrence.local for occurrence in found] == replay(f"{rule};COUNT={count}", start, start, found[-1].local)
     if last <= start.date() + 4_000 * DAY:
         assert len(found) == count
@@ -375,7 +401,7 @@ def instant_of(zone: zoneinfo.ZoneInfo, local: dt.datetime) -> dt.datetime | Non
 ZONES = sorted(zone for zone in zoneinfo.available_timezones() if "/" in zone)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     zone=st.sampled_from(ZONES).map(zoneinfo.ZoneInfo),
     year=st.integers(1972, 2060),
@@ -404,7 +430,7 @@ def test_each_day_of_a_zone_begins_once_and_where_the_written_rule_says(
             assert (found.starts_at, found.local) == (expected, local)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     zone=st.sampled_from([*ZONES, "Europe/Berlin", "Pacific/Apia", "Pacific/Kiritimati", "America/Havana"]),
     rule=st.sampled_from(["YEARLY", "MONTHLY", "WEEKLY", "DAILY"]).flatmap(lambda name: rules(name, 3)),
@@ -573,12 +599,12 @@ def test_a_rule_is_kept_in_its_normal_form(written: str, kept: str) -> None:
         ("FREQ=DAILY;UNTIL=00000101", "UNTIL is YYYYMMDD or YYYYMMDDTHHMMSS"),
         ("FREQ=DAILY;UNTIL=19691231", "until is in the years 1970 to 9998, not 1969"),
         ("FREQ=DAILY;" + "X-PAD=1;" * 62, "a rule has at most 500 characters, not 507"),
-        ("FREQ=DAILY\u202e;BYDAY", "a rule's part 'BYDAY' is not known"),
+        ("FREQ=DAI\u202eLY\n", "MINUTELY, not 'DAILY'"),
     ],
 )
 def test_a_rule_that_is_none_is_refused_and_the_reason_named(rule: str, words: str) -> None:
     reason = reason_of(rule)
-    assert words in reason or ("FREQ is one of" in reason and "\u202e" in rule)
+    assert words in reason
     assert reason.isprintable()
 
 
@@ -634,23 +660,19 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=dt.timedelta(seconds=5))
+@settings(max_examples=100, deadline=dt.timedelta(seconds=5))
 @given(text=st.one_of(st.text(), st.lists(WORDS).map("".join), st.lists(WORDS).map(lambda w: "FREQ=" + "".join(w))))
 @example(text="FREQ=WEEKLY;BYDAY=MO,TU;BYSETPOS=3;COUNT=1")
 @example(text="FREQ=MINUTELY;BYMINUTE=1;BYSETPOS=2;COUNT=5")
 @example(text="FREQ=DAILY;COUNT=" + "9" * 400)
 def test_any_text_is_a_rule_or_refused(text: str) -> None:
-    try:
-        recurrence = Recurrence.of(NINE, text)
-    except CalendarRefusedError as refusal:
-        assert refusal.status == 422
-        assert refusal.detail.isprintable()
-    else:
+    recurrence = made_or_refused(lambda: Recurrence.of(NINE, text))
+    if recurrence is not None:
         assert Recurrence.of(NINE, recurrence.to_rrule()) == recurrence
         recurrence.on(dt.date(2126, 2, 28))
 
 
-@settings(max_examples=60, deadline=dt.timedelta(seconds=5))
+@settings(max_examples=40, deadline=dt.timedelta(seconds=5))
 @given(frequency=st.sampled_from(list(REPLAYS)), data=st.data())
 def test_every_valid_rule_survives_its_normal_form(frequency: str, data: st.DataObject) -> None:
     recurrence = Recurrence.of(NINE, data.draw(rules(frequency)))
@@ -675,7 +697,7 @@ def test_utc_has_one_name(start: dt.datetime) -> None:
 @pytest.mark.parametrize(
     "start",
     [
-        dt.datetime(2026, 1, 5, 9),
+        NINE.replace(tzinfo=None),
         dt.datetime(2026, 1, 5, 9, tzinfo=dt.timezone(dt.timedelta(hours=1))),
         dt.datetime(2026, 1, 5, 9, 0, 0, 1, tzinfo=dt.UTC),
         dt.datetime(1969, 12, 31, tzinfo=dt.UTC),
@@ -721,7 +743,7 @@ def test_a_zone_that_is_none_is_refused(zone: Any) -> None:
         ({"start": NINE}, "start is made of wall times"),
         ({"until": wall("2026-03-01")}, "until is the end of a rule"),
         ({"rule": "FREQ=DAILY", "until": NINE}, "until is made of wall times"),
-        ({"rule": "FREQ=DAILY", "until": dt.datetime.max.replace(microsecond=0)}, "until is in the years"),
+        ({"rule": "FREQ=DAILY", "until": wall("9999-12-31")}, "until is in the years"),
         ({"rule": "FREQ=DAILY;COUNT=3"}, "COUNT and UNTIL stand in"),
         ({"rule": None}, "a rule is a text"),
         ({"rule": "FREQ=HOURLY", "zone": "Europe/Berlin"}, "HOURLY rules are kept in UTC, not in Europe/Berlin"),
@@ -862,7 +884,7 @@ def test_a_recurrence_is_plain_json() -> None:
     assert Recurrence.from_dict({"start": "2026-01-05T09:00:00"}) == Recurrence.of(NINE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     start=moments,
     zone=st.sampled_from(ZONES),
@@ -872,9 +894,9 @@ def test_a_recurrence_is_plain_json() -> None:
     exceptions=st.lists(st.datetimes().map(lambda moment: moment.replace(microsecond=0)), max_size=3),
 )
 def test_json_is_read_back_exactly(
-    start: dt.datetime, zone: str, rule: str, end: str, dates: list[dt.datetime], exceptions: list[dt.datetime]
+    *, start: dt.datetime, zone: str, rule: str, end: str, dates: list[dt.datetime], exceptions: list[dt.datetime]
 ) -> None:
-    assume(("FREQ=HOURLY" not in rule and "FREQ=MINUTELY" not in rule) or not exceptions)
+    assume(not exceptions or not ("HOURLY" in rule or "MINUTELY" in rule))
     home = zoneinfo.ZoneInfo(zone)
     made = Recurrence.of(start.replace(tzinfo=home), rule + (end if rule else ""), dates=dates, exceptions=exceptions)
     assert Recurrence.from_dict(json.loads(json.dumps(made.to_dict()))) == made
@@ -888,7 +910,7 @@ GARBAGE = st.recursive(
 GOOD = dataclasses.replace(Recurrence.of(NINE, "FREQ=DAILY;COUNT=9"), exceptions=(wall("2026-01-06 09:00"),)).to_dict()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.one_of(GARBAGE, st.dictionaries(st.sampled_from(sorted(GOOD)), GARBAGE).map(lambda bad: GOOD | bad)))
 @example(data={})
 @example(data=GOOD | {"start": "2026-01-05T09:00:00Z"})
@@ -897,10 +919,5 @@ GOOD = dataclasses.replace(Recurrence.of(NINE, "FREQ=DAILY;COUNT=9"), exceptions
 @example(data=GOOD | {"exceptions": "2026-01-06T09:00:00"})
 @example(data=GOOD | {"exceptions": [None]})
 def test_json_of_another_shape_is_refused(data: Any) -> None:
-    try:
-        read = Recurrence.from_dict(data)
-    except CalendarRefusedError as refusal:
-        assert refusal.status == 422
-        assert refusal.detail.isprintable()
-    else:
-        assert Recurrence.from_dict(read.to_dict()) == read
+    read = made_or_refused(lambda: Recurrence.from_dict(data))
+    assert read is None or Recurrence.from_dict(read.to_dict()) == read

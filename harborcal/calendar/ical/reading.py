@@ -54,6 +54,7 @@ MAX_CATEGORY = 100
 MAX_CATEGORIES = 50
 
 _MAX_DEPTH = 8  # of components in each other; RFC 5545 needs three
+_MAX_PARAMETERS = 16_384  # characters of a line's parameters together
 _MAX_SEQUENCE = 2**31 - 1
 _MAX_DURATION = dt.timedelta(days=3_660)
 _YEARS = range(1583, 9_998)  # Gregorian ones, with room for any offset and length before Python's last year
@@ -231,7 +232,9 @@ class _Property(NamedTuple):
     @classmethod
     def of(cls, name: str, line: str) -> "_Property":
         match = _LINE.fullmatch(line)
-        return cls(name, "", None) if match is None else cls(name, match[1], match[2])
+        if match is None or len(match[1]) > _MAX_PARAMETERS:
+            return cls(name, "", None)
+        return cls(name, match[1], match[2])
 
     def parameter(self, name: str) -> str:
         """Tell a parameter's value without its quotes, empty where it is missing."""
@@ -855,6 +858,7 @@ def _key_named(tzid: str) -> str | None:
     return None
 
 
+@functools.cache  # zoneinfo itself keeps eight, and would read all candidates from the disk for each search
 def _zone(key: str) -> dt.tzinfo:
     return dt.UTC if key in _UTC_NAMES else zoneinfo.ZoneInfo(key)
 
