@@ -556,6 +556,11 @@ def test_components_without_end_in_each_other_do_not_hide_the_events_after_them(
     assert event("DTSTART:20260105T090000Z\n" + deep + "END:X-DEEP\n" * 10_000).uid == "1"
 
 
+def test_ends_of_what_has_not_begun_are_not_looked_for_through_all_that_has() -> None:
+    deep = "BEGIN:X-DEEP\n" * 100_000 + "END:X-OTHER\n" * 100_000
+    assert [one.uid for one in read(calendar(deep, "UID:1\nDTSTART:20260105T090000Z")).events] == ["1"]
+
+
 def test_a_text_that_is_damaged_is_empty() -> None:
     assert event('DTSTART:20260105T090000Z\nSUMMARY;LANGUAGE="en:Broken').title == ""
 
@@ -800,13 +805,14 @@ TZOFFSETTO:+0217
 END:DAYLIGHT
 BEGIN:STANDARD
 DTSTART:20101001T000000
-RRULE:FREQ=YEARLY;UNTIL=20230930T214300Z
+RRULE:FREQ=YEARLY;UNTIL=20230601T000000Z
 TZOFFSETFROM:+0217
 TZOFFSETTO:+0117
 END:STANDARD
 END:VTIMEZONE"""
     hours = {
-        "20240331T120000": "10:43",
+        "20230331T120000": "10:43",
+        "20240331T120000": "09:43",
         "20240401T120000": "09:43",
         "20260105T120000": "09:43",
         "20090705T120000": "10:43",
@@ -824,9 +830,16 @@ def test_dates_of_a_recurrence_in_a_zone_like_none_leave_it_out() -> None:
 def test_zones_that_are_like_none_are_looked_for_only_so_often() -> None:
     odd = CET.format(name="Odd").replace("+0100", "+0117").replace("+0200", "+0217")
     texts = [f"UID:{year}\nDTSTART;TZID=Odd:{year}0105T101700" for year in range(1700, 2100)]
-    file = read(calendar(odd, *texts))
-    assert {f"{one.starts_at:%H:%M}" for one in file.events} == {"09:00"}
-    assert len(file.events) == 400
+    late = "UID:late\nDTSTART;TZID=Mine:21000105T100000"
+    file = read(calendar(odd, CET.format(name="Mine"), *texts, late))
+    assert [one.uid for one in file.events] == [*map(str, range(1700, 2100)), "late"]
+    assert {(one.starts_at.tzinfo, f"{one.starts_at:%H:%M}") for one in file.events} == {(dt.UTC, "09:00")}
+
+
+def test_a_zone_that_changes_its_clocks_a_week_apart_is_another() -> None:
+    early = CET.format(name="Early").replace("BYDAY=-1SU;BYMONTH=3", "BYDAY=4SU;BYMONTH=3")
+    one = event("DTSTART;TZID=Early:20260325T090000", early, zone="Europe/Berlin")
+    assert one.starts_at.astimezone(dt.UTC) == dt.datetime(2026, 3, 25, 7, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
@@ -840,13 +853,25 @@ def test_zones_that_are_like_none_are_looked_for_only_so_often() -> None:
         ("BYDAY=-1SU", "BYDAY=9SU"),
         ("BYMONTH=10", "BYMONTH=13"),
         ("DTSTART:16011028T030000", "DTSTART:once"),
-        ("BEGIN:STANDARD", "BEGIN:NOTHING"),
+        ("BEGIN:", "BEGIN:X-"),
     ],
 )
-def test_a_damaged_definition_never_costs_an_event_its_place_in_time(damage: tuple[str, str]) -> None:
+def test_a_damaged_definition_is_none(damage: tuple[str, str]) -> None:
     one = event("DTSTART;TZID=Mine:20260705T090000", CET.format(name="Mine").replace(*damage), zone="Europe/Berlin")
-    assert one.starts_at.astimezone(dt.UTC) == dt.datetime(2026, 7, 5, 7, tzinfo=dt.UTC)
-    assert len(one.notes) == 1
+    assert one.starts_at == dt.datetime(2026, 7, 5, 9, tzinfo=BERLIN)
+    assert one.notes == ("unknown time zone 'Mine' read as Europe/Berlin",)
+
+
+def test_a_definition_without_parts_is_none() -> None:
+    empty = "BEGIN:VTIMEZONE\nTZID:Mine\nEND:VTIMEZONE"
+    assert event("DTSTART;TZID=Mine:20260705T090000", empty).notes == ("unknown time zone 'Mine' read as UTC",)
+
+
+def test_clocks_are_not_changed_in_a_year_that_lacks_the_day() -> None:
+    fifth = CET.format(name="Odd").replace("BYDAY=-1SU;BYMONTH=10", "BYDAY=5SU;BYMONTH=10")
+    for wall, utc in {"20251105T090000": "07:00", "20231105T090000": "08:00"}.items():
+        one = event(f"DTSTART;TZID=Odd:{wall}", fifth)
+        assert f"{one.starts_at.astimezone(dt.UTC):%H:%M}" == utc
 
 
 def test_a_zone_of_one_file_is_not_known_to_the_next() -> None:
@@ -887,6 +912,13 @@ def test_an_all_day_recurrence_counts_in_days_however_its_dates_are_written(text
     assert starts(one.recurrence, dt.date(2026, 3, 1), 60) == ["03-28 08:00", "03-30 07:00"]
 
 
+def test_the_midnight_of_a_day_in_utc_means_that_day_also_west_of_it() -> None:
+    text = "DTSTART;VALUE=DATE:20260328\nDTEND:20260329T000000Z\nRRULE:FREQ=DAILY;UNTIL=20260330T000000Z"
+    one = event(f"{text}\nEXDATE:20260329T000000Z", zone="America/New_York")
+    assert one.duration == dt.timedelta(days=1)
+    assert starts(one.recurrence, dt.date(2026, 3, 1), 60) == ["03-28 13:00", "03-30 13:00"]
+
+
 def test_an_until_at_the_end_of_all_time_is_none() -> None:
     one = event("DTSTART;VALUE=DATE:20260328\nRRULE:FREQ=DAILY;UNTIL=99991231T235959Z")
     assert one.recurrence == Recurrence(start=dt.datetime(2026, 3, 28, 9), rule="FREQ=DAILY")
@@ -925,6 +957,12 @@ def test_an_override_names_its_occurrence_in_the_terms_of_its_event(start: str, 
     assert file.events[1].occurrence_text == recurrence_id.rpartition(":")[2]
     assert file.events[0].recurrence is not None
     assert file.events[0].recurrence.occurrence_at(dt.datetime(2026, 1, 7, 9)) is not None
+
+
+def test_an_override_without_a_zone_is_for_a_time_in_that_of_its_event() -> None:
+    override = "UID:1\nRECURRENCE-ID:20260107T090000\nDTSTART;TZID=Australia/Sydney:20260110T120000"
+    file = read(calendar(override, "UID:1\nDTSTART;TZID=Europe/Berlin:20260105T090000\nRRULE:FREQ=DAILY"))
+    assert [one.occurrence for one in file.events] == [None, dt.datetime(2026, 1, 7, 8, tzinfo=dt.UTC)]
 
 
 def test_an_override_does_not_recur() -> None:

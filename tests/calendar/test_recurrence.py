@@ -184,26 +184,28 @@ def test_weeks_that_two_years_share_are_those_of_the_iso_calendar(number: int) -
 
 # --- against a full replay ------------------------------------------------------------------------------------------
 
-# dateutil replays a rule that never comes true to the year 9999. The calendar repeats every 400 years, so that its
-# replay may as well happen shortly before.
-SHIFT = 19 * 400
+# dateutil replays a rule that never comes true to the year 9999. Between two centuries the calendar repeats every 28
+# years, and it repeats every 400, so that its replay may as well happen shortly before: here 16 years or 44.
+SUB_DAILY = {"HOURLY", "MINUTELY"}
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-DAY_PARTS = ("BYMONTH=", "BYMONTHDAY=", "BYYEARDAY=", "BYDAY=")
+
+
+def on_the_second(moment: dt.datetime) -> dt.datetime:
+    return moment.replace(microsecond=0, fold=0)
+
+
+moments = st.datetimes(dt.datetime(2009, 1, 1), dt.datetime(2012, 12, 31)).map(on_the_second)
 
 
 def replay(rule: str, start: dt.datetime, low: dt.datetime, high: dt.datetime) -> list[dt.datetime]:
     """Let dateutil expand a rule from its start, and tell what is between two moments."""
-    first, after, before = (moment.replace(year=moment.year + SHIFT) for moment in (start, low, high))
-    if "HOURLY" in rule or "MINUTELY" in rule:
-        # Minute by minute dateutil would look for days that are decades away, should there be any.
-        by_day = ";".join(part for part in rule.split(";") if part.startswith(DAY_PARTS))
-        days = rrulestr(f"FREQ=YEARLY;{by_day}", dtstart=first) if by_day else None
-        assume(days is None or days.between(before, before + 900 * DAY, inc=True))
+    shift = 20 * 400 - (28 if any(name in rule for name in SUB_DAILY) else 56)
+    first, after, before = (moment.replace(year=moment.year + shift) for moment in (start, low, high))
     try:
         found = rrulestr(rule, dtstart=first).between(after, before, inc=True)
     except ValueError:  # dateutil's word for a rule whose steps never meet its BYxxx
         return []
-    return [moment.replace(year=moment.year - SHIFT) for moment in found]
+    return [moment.replace(year=moment.year - shift) for moment in found]
 
 
 def numbers(low: int, high: int, most: int = 3) -> st.SearchStrategy[str]:
@@ -243,17 +245,13 @@ def rules(draw: st.DrawFn, frequency: str, interval: int = 6) -> str:
     may_have("BYHOUR", numbers(0, 23, 8))
     may_have("BYMINUTE", numbers(0, 59, 8))
     if any(name.startswith("BY") for name in parts):
-        # A set that a rule by the hour or minute yields is small: what is beyond it would be looked for for ever.
+        # The sets of a rule by the hour or minute are small: dateutil looks for ever for what is beyond them.
         small = st.sampled_from(["1", "-1", "-1,1", "1,9"])
-        may_have("BYSETPOS", small if frequency in {"HOURLY", "MINUTELY"} else numbers(-9, 9))
+        may_have("BYSETPOS", small if frequency in SUB_DAILY else numbers(-9, 9))
     may_have("WKST", st.sampled_from(WEEKDAYS))
     order = draw(st.permutations(sorted(parts)))
     return ";".join(f"{name}={parts[name]}" for name in order)
 
-
-moments = st.datetimes(dt.datetime(2180, 1, 1), dt.datetime(2199, 12, 31)).map(
-    lambda moment: moment.replace(microsecond=0)
-)
 
 # How far away the window may be, how long it is, and how large an interval may be: what a replay can bear.
 REPLAYS = {
@@ -283,6 +281,28 @@ def test_each_date_is_what_a_replay_from_the_start_gives(frequency: str, data: s
     assert all(occurrence.starts_at == occurrence.local.replace(tzinfo=dt.UTC) for occurrence in found)
 
 
+@pytest.mark.parametrize("first", [dt.date(2099, 12, 1), dt.date(2199, 12, 1)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "FREQ=DAILY;INTERVAL=7",
+        "FREQ=WEEKLY;INTERVAL=3;BYDAY=SU,TU;WKST=SU",
+        "FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TU,WE;BYSETPOS=-1",
+        "FREQ=MONTHLY;INTERVAL=2;BYDAY=-1FR",
+        "FREQ=MONTHLY;BYMONTHDAY=-1,29",
+        "FREQ=YEARLY;INTERVAL=2;BYMONTH=2;BYMONTHDAY=29,28",
+        "FREQ=YEARLY;BYYEARDAY=60,-306",
+    ],
+)
+def test_phases_and_month_ends_hold_beyond_the_centuries_without_a_leap_day(rule: str, first: dt.date) -> None:
+    start = dt.datetime(2026, 1, 5, 9)
+    found = between(Recurrence.of(NINE, rule), first, first + 150 * DAY)
+    low = dt.datetime.combine(first, dt.time())
+    expected = rrulestr(rule, dtstart=start).between(low, low + 151 * DAY)
+    assert [occurrence.local for occurrence in found] == expected
+    assert expected
+
+
 @pytest.mark.parametrize("frequency", REPLAYS)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data(), count=st.integers(1, 12))
@@ -295,8 +315,8 @@ def test_a_count_yields_so_many_occurrences_and_no_more(frequency: str, data: st
     if last is None:
         # It does not run out: then it is the rule without a count, and that yields fewer in all the time it was given.
         assert counted == endless
-        if frequency in {"YEARLY", "MONTHLY", "WEEKLY", "DAILY"}:  # the others would be replayed for too long
-            assert len(replay(rule, start, start, start.replace(year=start.year + 150, day=1))) < count
+        end = start.replace(year=start.year + (1 if frequency in SUB_DAILY else 40), day=1)
+        assert len(replay(rule, start, start, end)) < count
         return
     found = between(counted, start.date(), min(last + 40 * DAY, start.date() + 4_000 * DAY))
     assume(found)
@@ -434,7 +454,7 @@ def test_each_day_of_a_zone_begins_once_and_where_the_written_rule_says(
 @given(
     zone=st.sampled_from([*ZONES, "Europe/Berlin", "Pacific/Apia", "Pacific/Kiritimati", "America/Havana"]),
     rule=st.sampled_from(["YEARLY", "MONTHLY", "WEEKLY", "DAILY"]).flatmap(lambda name: rules(name, 3)),
-    start=st.datetimes(dt.datetime(2009, 1, 1), dt.datetime(2012, 6, 1)).map(lambda at: at.replace(microsecond=0)),
+    start=st.datetimes(dt.datetime(2009, 1, 1), dt.datetime(2012, 6, 1)).map(on_the_second),
 )
 @example(zone="Pacific/Apia", rule="FREQ=DAILY;BYHOUR=0,12,23", start=dt.datetime(2011, 11, 1))
 @example(zone="Europe/Berlin", rule="FREQ=DAILY;BYHOUR=1,2,3;BYMINUTE=0,30", start=dt.datetime(2011, 10, 1))

@@ -639,7 +639,7 @@ def _duration(component: _Component, times: "_Times") -> dt.timedelta:
 
 def _parse_duration(text: str) -> dt.timedelta:
     try:
-        return vDuration.from_ical(text.strip().upper()[:40])  # type: ignore[no-any-return, no-untyped-call]  # icalendar
+        return vDuration.from_ical(text.strip().upper()[:40])  # type: ignore[no-any-return, no-untyped-call]  # untyped
     except (ValueError, OverflowError) as error:
         raise _LeftOutError(f"DURATION is no length of time: {clean(text, 40)!r}") from error
 
@@ -1053,11 +1053,13 @@ def _onset(value: _Value, before: dt.timedelta) -> dt.datetime:
     return value.wall + before if value.is_utc else value.wall
 
 
+_OFFSET = re.compile(r"[+-][0-9]{4}(?:[0-9]{2})?", re.ASCII)
+
+
 def _read_offset(text: str) -> dt.timedelta:
-    offset: dt.timedelta = vUTCOffset.from_ical(text)  # type: ignore[no-untyped-call]  # icalendar
-    if not abs(offset) < dt.timedelta(days=1):
-        raise ValueError("an offset is less than a day")
-    return offset
+    if _OFFSET.fullmatch(text) is None:
+        raise ValueError(text)
+    return vUTCOffset.from_ical(text)  # type: ignore[no-any-return, no-untyped-call]  # icalendar's are untyped
 
 
 _YEARLY_DAY = re.compile(r"([+-]?[1-5])?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
