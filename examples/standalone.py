@@ -88,7 +88,7 @@ def plan_the_day(calendar: Calendar) -> None:
     for agent_id in AGENTS:
         calendar.register_agent(agent_id)
     for agent_id in ("ada", "linus"):
-        tell_import(agent_id, calendar.import_ics(agent_id, CALENDARS / f"{agent_id}.ics", zone="Europe/Berlin"))
+        tell_import(agent_id, calendar.import_ics(agent_id, CALENDARS / f"{agent_id}.ics"))
     weekdays = Recurrence.of(dt.datetime(2026, 1, 5, 13, tzinfo=BERLIN), "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR")
     support = {"type": "Support", "code": "Support"}
     plan = calendar.add_plan("grace", weekdays, 45, priority=20, event_type="job", event_data=support)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harborcal.calendar.ical.reading import MAX_BYTES, MAX_EVENTS, MAX_LINES, IcsEvent, IcsFile, LeftOut, read
+from harborcal.calendar.ical.components import MAX_BYTES, MAX_EVENTS, MAX_LINES
+from harborcal.calendar.ical.reading import IcsEvent, IcsFile, LeftOut, read
 from harborcal.calendar.recurrence import Recurrence
 from harborcal.errors import ConfigurationError, ICalendarError
 
@@ -122,7 +123,7 @@ def test_a_google_calendar_is_read() -> None:
         IcsEvent(
             uid="60q38c1g74s30b9k@google.com",
             title="Freeze 🧊",
-            starts_at=dt.datetime(2026, 5, 1, 9, tzinfo=dt.UTC),
+            starts_at=dt.datetime(2026, 5, 1, 9, tzinfo=BERLIN),
             duration=dt.timedelta(days=1),
             is_all_day=True,
         ),

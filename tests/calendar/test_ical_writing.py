@@ -7,7 +7,7 @@ from typing import Any
 
 import icalendar
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harborcal.calendar.ical.reading import IcsEvent, read
@@ -214,6 +214,7 @@ entries_of_a_day = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(entries_of_a_day, max_size=5, unique_by=lambda one: one.uid), texts)
 def test_what_is_written_is_read_as_it_was(entries: list[IcsEntry], name: str) -> None:
     data = write(entries, name=name, stamp=STAMP)
@@ -239,6 +240,7 @@ def test_what_is_written_is_read_as_it_was(entries: list[IcsEntry], name: str) -
     assert not any(event.notes or event.recurrence for event in file.events)
 
 
+@settings(deadline=None)
 @given(st.lists(entries_of_a_day, max_size=3, unique_by=lambda one: one.uid), texts)
 def test_every_line_is_short_ended_and_of_whole_characters(entries: list[IcsEntry], name: str) -> None:
     data = write(entries, name=name, stamp=STAMP)
@@ -252,6 +254,7 @@ def test_every_line_is_short_ended_and_of_whole_characters(entries: list[IcsEntr
     )
 
 
+@settings(deadline=None)
 @given(st.lists(entries_of_a_day, max_size=3, unique_by=lambda one: one.uid))
 def test_another_reader_reads_the_same(entries: list[IcsEntry]) -> None:
     calendar = icalendar.Calendar.from_ical(write(entries, name="dev", stamp=STAMP))
