@@ -111,8 +111,8 @@ class Dispatch:
         if not self._lifespan.may_begin or not self._ledger.is_active(claim):
             self._ledger.unclaim(claim)  # or it was settled while the wake was queued
             return "undone"
-        if not self._claim(claim):
-            return "undone"
+        if not self._claim(claim) or not self._ledger.is_active(claim):
+            return "undone"  # another one has it; or its agent was quicker and has settled it
         try:
             self._wake_agent(claim)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
@@ -197,8 +197,13 @@ class Dispatch:
         with self._lanes.enter_if_free(claim) as free:
             if free and self._ledger.is_active(claim) and self._ledger.state_of(claim) is ActiveState.WAKING:
                 wake.outcome = "failed"
-                self._troubles.note(wake.owner, "wake", f"wake failed: wake_agent {reason}")
-                self._settle_failed(claim, f"wake failed: wake_agent {reason}")
+                words = f"wake failed: wake_agent {reason}"
+                self._troubles.note(wake.owner, "wake", words)
+                if self._ledger.was_told(claim):  # claimed at the calendar: it is given back with the next heartbeat
+                    self._ledger.woken(claim)
+                    self._ledger.condemn(claim, words)
+                else:
+                    self._settle_failed(claim, words)
 
     # --- giving back ------------------------------------------------------------------------------------------------
 

@@ -98,13 +98,14 @@ def scheduling(calendar: Calendar, clock: FakeClock) -> Iterator[Scheduling]:
             wrap: Callable[[EmbeddedTransport], object] = lambda transport: transport,
             on_wake: Callable[[WakeRequest], None] | None = None,
             runner: Runner | None = None,
+            wake_timeout: float = 300.0,
         ) -> tuple[Scheduler, RecordingHost]:
             host = RecordingHost(on_wake)
             scheduler = Scheduler(
                 wrap(EmbeddedTransport(calendar, claw)),  # type: ignore[arg-type]  # a transport, wrapped
                 host,
                 lambda: [Agent(id="dev")],
-                config=SchedulerConfig(seed=1),
+                config=SchedulerConfig(seed=1, wake_wait=0.1, wake_timeout=wake_timeout),
                 clock=clock,
                 runner=runner if runner is not None else CallerRunner(),
             )
@@ -339,3 +340,32 @@ def test_a_slot_whose_take_up_is_lost_to_a_rival_is_not_followed(
     scheduler.tick()
     assert [verdict.reason for verdict in scheduler.explain("dev")] == [VerdictReason.TAKEN_UP]
     assert scheduler.status().active == ()
+
+
+def test_the_slot_of_a_wake_that_hangs_is_given_back_too(
+    calendar: Calendar, clock: FakeClock, scheduling: Scheduling
+) -> None:
+    slot = due(calendar)
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(wake: WakeRequest) -> None:
+        if wake.attempt == 1:
+            entered.set()
+            release.wait(10)
+
+    scheduler, host = scheduling(on_wake=hang, runner=ThreadRunner(), wake_timeout=60)
+    scheduler.tick()
+    assert entered.wait(10)
+    clock.advance(60)
+    assert "has not returned within 60 s" in scheduler.status().problems["dev"]["wake"].message
+    scheduler.tick()
+    assert calendar.slot(slot.key).status is SlotStatus.DEFERRED
+    assert [entry.reason for entry in scheduler.status().history] == [
+        "wake failed: wake_agent has not returned within 60 s"
+    ]
+    clock.advance(60)
+    scheduler.tick()
+    assert host.wait_for_wakes(2)
+    release.set()
+    scheduler.complete("dev", "at the second attempt")
+    assert calendar.slot(slot.key).status is SlotStatus.FINISHED
