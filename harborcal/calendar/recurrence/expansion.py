@@ -19,6 +19,8 @@ COUNT_HORIZON = 200
 """Years from the start in which a COUNT must run out; one that does not counts as endless."""
 
 _WINDOWS = 4_096
+_GENERATION = 400  # months
+_MONTHS = {"MONTHLY": 1, "WEEKLY": 1, "DAILY": 1}  # of an interval's length, rounded up; a year is its own window
 _ONE_WEEK = dt.timedelta(days=7)
 
 _Days = dict[dt.date, tuple[dt.time, ...]]
@@ -174,11 +176,14 @@ def _steps(rule: Rule, start: dt.datetime, day: dt.date) -> tuple[dt.time, ...]:
     if positions and not _indices(1, positions):
         return ()
     first = (start.hour * 60 + start.minute - 1440 * days) % rule.interval
-    steps = (divmod(step, 60) for step in range(first, 1440, rule.interval))
+    if minutes is None:
+        steps = (divmod(step, 60) for step in range(first, 1440, rule.interval))
+        return tuple(dt.time(hour, minute, start.second) for hour, minute in steps if hour in hours)
     return tuple(
         dt.time(hour, minute, start.second)
-        for hour, minute in steps
-        if hour in hours and (minutes is None or minute in minutes)
+        for hour in hours
+        for minute in minutes
+        if (hour * 60 + minute - first) % rule.interval == 0
     )
 
 
@@ -188,10 +193,18 @@ def last_of(rule: Rule, start: dt.datetime, count: int) -> dt.datetime | None:
 
 
 def _walk(rule: Rule, start: dt.datetime) -> Iterator[dt.datetime]:
-    """Yield a rule's wall times from its start to the horizon, window by window."""
+    """Yield a rule's wall times from its start to the horizon, window by window.
+
+    One that yields nothing for a generation, and for several of its intervals, never will: it is given up.
+    """
+    barren, patience = 0, _GENERATION + 3 * rule.interval * _MONTHS.get(rule.frequency, 0)
     for year in range(start.year, start.year + COUNT_HORIZON + 1):
         for month in (1,) if rule.frequency == "YEARLY" else range(1, 13):
-            for day, times in sorted(_window(rule, start, year, month).items()):
+            window = _window(rule, start, year, month)
+            barren = 0 if window else barren + 1
+            if barren > patience:
+                return
+            for day, times in sorted(window.items()):
                 for time in _steps(rule, start, day) if rule.is_sub_daily else times:
                     wall = dt.datetime.combine(day, time)
                     if wall >= start:
