@@ -483,7 +483,7 @@ class Calendar:
         status = agents.status_of(row, at_work, now, is_heard=True)
         return Heartbeat(slots=tuple(entry.slot for entry in ordered[:MAX_SLOTS]), agent_status=status)
 
-    def update_slot(self, agent_id: str, key: SlotKey, update: SlotUpdate, *, owner: Owner | None = None) -> Slot:
+    def apply_update(self, agent_id: str, key: SlotKey, update: SlotUpdate, *, owner: Owner | None = None) -> Slot:
         """Apply what an agent's scheduler says of a slot; the same again changes nothing (contract, rules 3, 4 and 7).
 
         The first update of a virtual slot makes it real. What is under way may still be reported after its date is

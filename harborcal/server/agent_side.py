@@ -78,7 +78,7 @@ def _update(calendar: Calendar, ask: Ask, key: SlotKey) -> JsonObject:
         started_at=ask.body.get("started_at"),
         actual_duration=ask.body.get("actual_duration"),
     )
-    return encode_slot(calendar.update_slot(agent.id, key, update, owner=_owner(ask)))
+    return encode_slot(calendar.apply_update(agent.id, key, update, owner=_owner(ask)))
 
 
 def _read_status(calendar: Calendar, ask: Ask) -> JsonObject:

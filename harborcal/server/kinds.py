@@ -57,7 +57,7 @@ def text(pattern: str, told: str, parse: Callable[[str], Any] = str, **schema: A
         parse: Makes a value of a string that matches; raises ValueError or OverflowError where it means nothing.
         schema: More that the document says.
     """
-    compiled = re.compile(pattern, re.ASCII)
+    compiled = re.compile(pattern)
 
     def read(value: Any) -> Any:
         if type(value) is str and compiled.fullmatch(value):

@@ -65,7 +65,7 @@ class Server:
             raise ConfigurationError(f"threads is a whole number, at least 1, not {threads!r}")
         app = create_app(calendar, api_key=api_key, max_body_size=max_body_size)
         self._lock = threading.RLock()  # a signal handler may close while its own thread enters or leaves `run`
-        self._is_running = False  # guarded by _lock
+        self._was_run = False  # guarded by _lock
         self._is_closed = False  # guarded by _lock
         listener = _listen(host, port)
         address: tuple[str, int] = listener.getsockname()[:2]
@@ -90,15 +90,17 @@ class Server:
         return self._url
 
     def run(self) -> None:
-        """Answer requests until `close`; those under way then have five seconds to end.
+        """Answer requests until `close`, not at all where that came first; those under way have five seconds to end.
 
         Raises:
-            LifecycleError: It runs already, or it is closed.
+            LifecycleError: It was run before.
         """
         with self._lock:
-            if self._is_running or self._is_closed:
+            if self._was_run:
                 raise LifecycleError("a server runs once")
-            self._is_running = True
+            if self._is_closed:
+                return
+            self._was_run = True
         try:
             while not self._is_closed:
                 wasyncore.loop(timeout=_POLL, use_poll=True, map=self._map, count=1)
@@ -113,7 +115,7 @@ class Server:
             if self._is_closed:
                 return
             self._is_closed = True
-            if self._is_running:
+            if self._was_run:
                 self._waitress.pull_trigger()
             else:
                 self._end()

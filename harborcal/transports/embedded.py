@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from harborcal import wire
-from harborcal.errors import CalendarError, CalendarUnavailableError, LifecycleError
+from harborcal.errors import CalendarError, CalendarUnavailableError, ConfigurationError, LifecycleError
 from harborcal.grammar import check_id, claw_of
 from harborcal.model import Heartbeat, Slot, SlotKey, SlotUpdate, UpdateReceipt
 
@@ -27,10 +27,12 @@ class EmbeddedTransport:
         claw_identifier: Names the host, as in the contract; the host's name by default.
 
     Raises:
-        ConfigurationError: The claw identifier does not match the grammar of ids.
+        ConfigurationError: The calendar is none, or the claw identifier does not match the grammar of ids.
     """
 
     def __init__(self, calendar: "Calendar", claw_identifier: str | None = None) -> None:
+        if not hasattr(calendar, "new_owner"):
+            raise ConfigurationError(f"calendar is a harborcal.calendar.Calendar, not a {type(calendar).__name__}")
         claw = claw_of(socket.gethostname()) if claw_identifier is None else claw_identifier
         self._calendar = calendar
         self._owner = calendar.new_owner(check_id("claw_identifier", claw))
@@ -55,11 +57,11 @@ class EmbeddedTransport:
 
         Raises:
             CalendarUnavailableError: The calendar's database cannot be used now.
-            CalendarRefusedError: The calendar said no (see `Calendar.update_slot`).
+            CalendarRefusedError: The calendar said no (see `Calendar.apply_update`).
             LifecycleError: The transport is closed.
         """
         with self._calling():
-            return UpdateReceipt(slot=self._calendar.update_slot(agent_id, slot, update, owner=self._owner).key)
+            return UpdateReceipt(slot=self._calendar.apply_update(agent_id, slot, update, owner=self._owner).key)
 
     def claim(self, agent_id: str, slot: SlotKey, started_at: dt.datetime) -> UpdateReceipt | None:
         """Take the slot before its wake; None says that another scheduler has it, or has the agent.

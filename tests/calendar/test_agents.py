@@ -208,9 +208,9 @@ def test_what_an_idle_agent_does_follows_from_its_ongoing_slots(
         for number, kind in enumerate(kinds)
     ]
     for key in keys:
-        calendar.update_slot("dev", key, SlotUpdate(status=SlotStatus.ONGOING))
+        calendar.apply_update("dev", key, SlotUpdate(status=SlotStatus.ONGOING))
     assert status(calendar) is told
     assert calendar.heartbeat("dev").agent_status is told
     for key in keys:
-        calendar.update_slot("dev", key, SlotUpdate(status=SlotStatus.PAUSED))
+        calendar.apply_update("dev", key, SlotUpdate(status=SlotStatus.PAUSED))
     assert status(calendar) is AgentStatus.IDLE

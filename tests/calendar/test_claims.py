@@ -32,7 +32,7 @@ def claim(calendar: Calendar, key: SlotKey, owner: Owner) -> Slot | None:
 
 
 def tell(calendar: Calendar, key: SlotKey, status: str, owner: Owner | None) -> Slot:
-    return calendar.update_slot("dev", key, SlotUpdate(status=SlotStatus(status)), owner=owner)
+    return calendar.apply_update("dev", key, SlotUpdate(status=SlotStatus(status)), owner=owner)
 
 
 def listed(calendar: Calendar, owner: Owner) -> list[tuple[str, str]]:
@@ -174,7 +174,7 @@ def test_an_owner_that_does_anything_is_not_silent(
     if act == "heartbeat":
         calendar.heartbeat("ops", owner=one)
     elif act == "update":
-        calendar.update_slot("ops", theirs, SlotUpdate(status=SlotStatus.DEFERRED), owner=one)
+        calendar.apply_update("ops", theirs, SlotUpdate(status=SlotStatus.DEFERRED), owner=one)
     else:
         calendar.claim("ops", theirs, at(9), owner=one)
     clock.advance(100)

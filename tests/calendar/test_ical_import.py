@@ -289,8 +289,8 @@ def test_a_single_event_that_begins_to_recur_becomes_a_plan_and_back(calendar: C
 def test_what_has_begun_or_is_over_stays_as_it_was(calendar: Calendar, clock: FakeClock) -> None:
     begun = [event(str(number), starts=f"DTSTART:20260105T1{number}0000Z") for number in (1, 2, 3)]
     calendar.import_ics("dev", file(*begun))
-    calendar.update_slot("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.ONGOING))
-    calendar.update_slot("dev", SlotKey.real(2), SlotUpdate(status=SlotStatus.FINISHED))
+    calendar.apply_update("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.ONGOING))
+    calendar.apply_update("dev", SlotKey.real(2), SlotUpdate(status=SlotStatus.FINISHED))
     later = [event(uid, starts=f"DTSTART:20260105T{hour}0000Z") for uid, hour in (("1", "14"), ("2", "15"))]
     report = calendar.import_ics("dev", file(*later))
     assert took(report) == {
@@ -418,11 +418,11 @@ def test_an_export_tells_of_the_plan_before_and_of_what_happened_after(calendar:
     calendar.add_plan("dev", Recurrence.contract(dt.time(20), first=TODAY), 10)
     before = {entry.uid: entry for entry in read(calendar.export_ics("dev", TODAY)).events}
     clock.advance(120)
-    calendar.update_slot("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.ONGOING))
+    calendar.apply_update("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.ONGOING))
     clock.advance(17 * 60)
-    calendar.update_slot("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.FINISHED, actual_duration=17))
+    calendar.apply_update("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.FINISHED, actual_duration=17))
     calendar.cancel_slot(SlotKey.real(3))
-    calendar.update_slot("dev", SlotKey.virtual("plan-1-2026-01-05"), SlotUpdate(status=SlotStatus.ONGOING))
+    calendar.apply_update("dev", SlotKey.virtual("plan-1-2026-01-05"), SlotUpdate(status=SlotStatus.ONGOING))
     content = calendar.export_ics("dev", TODAY)
     after = {entry.uid: entry for entry in read(content).events}
     assert set(before) == set(after), "every slot keeps its UID, also one that became real"

@@ -68,7 +68,7 @@ def test_two_occurrences_on_one_utc_date_are_two_slots(calendar: Calendar) -> No
     date = dt.date(2026, 3, 29)
     assert times(calendar, date) == [("plan-1-2026-03-29", "00:30"), ("plan-1-2026-03-29T2330", "23:30")]
     second = SlotKey.virtual("plan-1-2026-03-29T2330")
-    real = calendar.update_slot("dev", second, SlotUpdate(status=SlotStatus.DEFERRED))
+    real = calendar.apply_update("dev", second, SlotUpdate(status=SlotStatus.DEFERRED))
     assert real.keys == (SlotKey.real(1), second)
     assert times(calendar, date) == [("plan-1-2026-03-29", "00:30"), ("1", "23:30")]
     assert calendar.slot(second) == real
@@ -81,7 +81,7 @@ def test_a_plan_of_every_two_hours_yields_many_slots_a_day(calendar: Calendar) -
         "plan-1-2026-01-06",
         *(f"plan-1-2026-01-06T{hour:02}00" for hour in range(2, 24, 2)),
     ]
-    keys = [calendar.update_slot("dev", slot.key, SlotUpdate(status=SlotStatus.SKIPPED)).keys for slot in listed]
+    keys = [calendar.apply_update("dev", slot.key, SlotUpdate(status=SlotStatus.SKIPPED)).keys for slot in listed]
     assert len({key for slot_keys in keys for key in slot_keys}) == 24
 
 
@@ -174,7 +174,7 @@ def test_a_plan_survives_being_written_and_read(calendar: Calendar) -> None:
 
 def test_an_edit_counts_from_today_on_and_leaves_past_dates_alone(calendar: Calendar, clock: FakeClock) -> None:
     plan = calendar.add_plan("dev", daily(10))
-    calendar.update_slot("dev", SlotKey.virtual("plan-1-2026-01-05"), SlotUpdate(status=SlotStatus.FINISHED))
+    calendar.apply_update("dev", SlotKey.virtual("plan-1-2026-01-05"), SlotUpdate(status=SlotStatus.FINISHED))
     clock.advance(2 * 86_400)
     before = calendar.day("dev", TODAY), calendar.day("dev", TODAY + DAY)
     calendar.edit_plan(plan.id, recurrence=daily(15), priority=7)
@@ -205,7 +205,7 @@ def test_a_plan_that_ended_can_be_taken_up_again(calendar: Calendar, clock: Fake
 def test_a_cancelled_plan_yields_nothing_from_today_on(calendar: Calendar, clock: FakeClock, refusal: Refusal) -> None:
     plan = calendar.add_plan("dev", daily(10))
     pending = calendar.edit_slot(SlotKey.virtual("plan-1-2026-01-08"), priority=1)
-    ongoing = calendar.update_slot("dev", SlotKey.virtual("plan-1-2026-01-07"), SlotUpdate(status=SlotStatus.ONGOING))
+    ongoing = calendar.apply_update("dev", SlotKey.virtual("plan-1-2026-01-07"), SlotUpdate(status=SlotStatus.ONGOING))
     clock.advance(86_400)
     cancelled = calendar.cancel_plan(plan.id)
     assert cancelled.is_cancelled

@@ -339,6 +339,11 @@ def test_a_count_is_found_across_long_intervals(rule: str, last: dt.date) -> Non
     assert Recurrence.of(NINE, rule).last_date() == last
 
 
+def test_a_count_counts_a_week_that_two_months_share_once() -> None:
+    midweek = Recurrence.of(NINE, "FREQ=WEEKLY;BYDAY=MO,WE;BYSETPOS=-1;COUNT=6")
+    assert dates_of(midweek, "2026-01-01", "2026-12-31") == ["01-07", "01-14", "01-21", "01-28", "02-04", "02-11"]
+
+
 def test_a_count_that_does_not_run_out_in_the_stated_time_is_endless() -> None:
     assert Recurrence.of(NINE, f"FREQ=YEARLY;COUNT={COUNT_HORIZON}").until == wall("2225-01-05 09:00")
     assert Recurrence.of(NINE, f"FREQ=YEARLY;COUNT={COUNT_HORIZON + 2}").until is None
@@ -517,6 +522,11 @@ def test_an_end_is_a_day_a_wall_time_or_an_instant(until: str, kept: dt.datetime
 )
 def test_the_end_of_an_hourly_rule_is_kept_in_utc(until: str, kept: dt.datetime) -> None:
     assert Recurrence.of(dt.datetime(2026, 7, 1, 9, tzinfo=BERLIN), f"FREQ=HOURLY;UNTIL={until}").until == kept
+
+
+def test_a_day_whose_last_hour_comes_twice_ends_with_the_second() -> None:
+    start = dt.datetime(2018, 2, 1, tzinfo=zoneinfo.ZoneInfo("America/Sao_Paulo"))
+    assert Recurrence.of(start, "FREQ=HOURLY;UNTIL=20180217").until == wall("2018-02-18 02:59:59")
 
 
 def test_a_rule_is_exported_with_its_end_in_utc() -> None:

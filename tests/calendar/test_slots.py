@@ -21,7 +21,7 @@ def at(hour: int, minute: int = 0, date: dt.date = TODAY) -> dt.datetime:
 
 def put(calendar: Calendar, status: SlotStatus, starts_at: dt.datetime) -> SlotKey:
     key = calendar.add_slot("dev", starts_at).key
-    calendar.update_slot("dev", key, SlotUpdate(status=status))
+    calendar.apply_update("dev", key, SlotUpdate(status=status))
     return key
 
 
@@ -242,7 +242,7 @@ def test_somebody_elses_slot_is_not_found(calendar: Calendar, refusal: Refusal) 
     key = calendar.add_slot("dev", at(10)).key
     assert refusal(lambda: calendar.edit_slot(key, agent_id="ops", priority=1))[0] == 404
     assert refusal(lambda: calendar.cancel_slot(key, agent_id="ops"))[0] == 404
-    assert refusal(lambda: calendar.update_slot("ops", key, SlotUpdate(status=SlotStatus.ONGOING)))[0] == 404
+    assert refusal(lambda: calendar.apply_update("ops", key, SlotUpdate(status=SlotStatus.ONGOING)))[0] == 404
     assert calendar.cancel_slot(key, agent_id="dev").status is SlotStatus.SKIPPED
 
 

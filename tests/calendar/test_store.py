@@ -270,7 +270,7 @@ def test_who_waits_too_long_for_another_writer_is_told_so_and_nothing_has_change
             connection.execute("BEGIN EXCLUSIVE")
             for call in (
                 lambda: calendar.heartbeat("dev"),
-                lambda: calendar.update_slot("dev", slot.key, SlotUpdate(status=SlotStatus.ONGOING)),
+                lambda: calendar.apply_update("dev", slot.key, SlotUpdate(status=SlotStatus.ONGOING)),
                 lambda: calendar.agents(),
             ):
                 with pytest.raises(CalendarUnavailableError) as caught:
@@ -343,8 +343,8 @@ HAMMER = """
     calendar = Calendar(f"sqlite:///{sys.argv[1]}", clock=FakeClock())
     for number in range(int(sys.argv[3])):
         calendar.heartbeat("dev")
-        calendar.update_slot("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.DEFERRED))
-        calendar.update_slot("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.PAUSED))
+        calendar.apply_update("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.DEFERRED))
+        calendar.apply_update("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.PAUSED))
         calendar.add_slot(sys.argv[2], calendar.clock.now() + dt.timedelta(hours=number))
     print("done")
 """

@@ -35,7 +35,7 @@ def test_later_answers_tell_of_agents_whose_slots_changed(calendar: Calendar) ->
     assert (sync.full, told(sync)) == (False, {})
     calendar.heartbeat("dev")
     assert told(calendar.sync("claw", sync.token)) == {}
-    calendar.update_slot("dev", slot.key, SlotUpdate(status=SlotStatus.ONGOING))
+    calendar.apply_update("dev", slot.key, SlotUpdate(status=SlotStatus.ONGOING))
     sync = calendar.sync("claw", sync.token)
     assert (sync.full, told(sync)) == (False, {"dev": [slot.ident]})
     assert told(calendar.sync("claw", sync.token)) == {}

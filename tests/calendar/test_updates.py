@@ -19,7 +19,7 @@ def at(hour: int, minute: int = 0, date: dt.date = TODAY) -> dt.datetime:
 
 
 def tell(calendar: Calendar, key: SlotKey, status: str, **fields: object) -> Slot:
-    return calendar.update_slot("dev", key, SlotUpdate(status=SlotStatus(status), **fields))  # type: ignore[arg-type]
+    return calendar.apply_update("dev", key, SlotUpdate(status=SlotStatus(status), **fields))  # type: ignore[arg-type]
 
 
 def listed(calendar: Calendar) -> list[str]:

@@ -214,7 +214,7 @@ def test_a_status_follows_the_contracts_rules(world: World) -> None:
 
 def test_a_day_lists_real_and_virtual_slots_by_time_with_what_is_ongoing(world: World) -> None:
     world.add(3, slot_type=SlotType.ON_CALL)
-    world.calendar.update_slot("dev", world.add(1), SlotUpdate(status=SlotStatus.ONGOING))
+    world.calendar.apply_update("dev", world.add(1), SlotUpdate(status=SlotStatus.ONGOING))
     world.calendar.cancel_slot(world.add(2))
     world.plan("11:30")
     answer = world.ask("GET", f"/calendar/day?date={MONDAY}&x=1")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from harborcal.calendar import Calendar
 from harborcal.errors import ConfigurationError
 from harborcal.server import create_app
+from harborcal.server.fields import Problem
 from harborcal.testing import FakeClock
 from tests.server.world import CALLER, MONDAY, Answer, World
 
@@ -170,6 +171,11 @@ def test_foreign_words_are_cleaned_before_they_are_repeated(world: World) -> Non
     assert all(text.isprintable() and len(text) <= 500 for text in told)
 
 
+def test_whatever_a_complaint_says_is_one_clean_line() -> None:
+    told = Problem(("a\nb", 7), "c\u202e\nd").to_json()
+    assert (told["loc"], told["msg"]) == (["a b", 7], "c d")
+
+
 # --- keys
 
 
@@ -189,6 +195,11 @@ def test_without_the_key_only_the_document_is_told() -> None:
 def test_another_key_is_no_key(value: str) -> None:
     headers = CALLER | {"Authorization": value}
     assert beat(World(api_key="sesame"), headers=headers).status == 401
+
+
+def test_half_a_character_is_no_key() -> None:
+    environ = {"HTTP_AUTHORIZATION": "Bearer \udcff"}
+    assert beat(World(api_key="sesame"), environ_overrides=environ).status == 401
 
 
 @pytest.mark.parametrize("value", ["Bearer sesame", "bearer sesame", "BEARER  sesame"])

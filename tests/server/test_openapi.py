@@ -34,8 +34,9 @@ TEXTS = st.one_of(
     st.from_regex("[0-9:T-]{5,20}"),
     st.sampled_from(["mon", "9:00", "09:00", "09:00\n", "24:00", "2026-02-29", "٣٣:٣٣", "a" * 128, "a" * 129]),
 )
+TIMES = st.lists(st.sampled_from(["09:00", "23:59:59"]), max_size=4)
 VALUES = st.one_of(
-    TEXTS, st.integers(), st.floats(allow_nan=False), st.booleans(), st.none(), st.lists(TEXTS, max_size=3)
+    TEXTS, st.integers(), st.floats(allow_nan=False), st.booleans(), st.none(), st.lists(TEXTS, max_size=3), TIMES
 )
 
 

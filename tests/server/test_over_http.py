@@ -83,12 +83,12 @@ def test_a_day_is_the_calendars_day(world: World, transport: HttpTransport) -> N
 def test_refusals_have_the_status_and_words_of_the_calendar_in_process(
     world: World, transport: HttpTransport, agent_id: str, key: SlotKey, status: SlotStatus, refusal: tuple[int, str]
 ) -> None:
-    world.calendar.update_slot("dev", world.add(1), SlotUpdate(status=SlotStatus.DEFERRED))
+    world.calendar.apply_update("dev", world.add(1), SlotUpdate(status=SlotStatus.DEFERRED))
     world.calendar.lock_slot(SlotKey.real(1))
-    world.calendar.update_slot("dev", world.add(2), SlotUpdate(status=SlotStatus.ABORTED))
-    for call in transport, world.calendar:
+    world.calendar.apply_update("dev", world.add(2), SlotUpdate(status=SlotStatus.ABORTED))
+    for update_slot in transport.update_slot, world.calendar.apply_update:
         with pytest.raises(CalendarRefusedError) as caught:
-            call.update_slot(agent_id, key, SlotUpdate(status=status))
+            update_slot(agent_id, key, SlotUpdate(status=status))
         assert (caught.value.status, caught.value.detail) == refusal
 
 

@@ -250,6 +250,12 @@ def test_a_plan_keeps_what_a_change_does_not_name(world: World) -> None:
     assert (daily["at_time"], daily["recurrence"]["rule"]) == ("11:00:30", "FREQ=DAILY")
 
 
+def test_a_plans_change_of_nothing_is_not_valid(world: World) -> None:
+    world.plan()
+    answer = world.ask("PATCH", f"{PLANS}/1", {})
+    assert (answer.status, answer.complaints) == (422, [("body", "missing")])
+
+
 def test_a_plan_by_rfc_5545_takes_the_contracts_words_once_it_has_a_time(world: World) -> None:
     world.ask("POST", PLANS, {"recurrence": {"start": "2026-01-05T08:00:00", "zone": "Europe/Berlin"}})
     assert world.ask("PATCH", f"{PLANS}/1", {"on_day": "mon"}).complaints == [("body.at_time", "missing")]

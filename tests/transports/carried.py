@@ -36,7 +36,7 @@ class CarriedCalendar:
         status, locked = fields.pop("status", None), fields.pop("is_admin_locked", False)
         key = self.calendar.add_slot(agent_id, self._time(agent_id, fields), **fields).key
         if status is not None:
-            self.calendar.update_slot(agent_id, key, SlotUpdate(status=SlotStatus(status)))
+            self.calendar.apply_update(agent_id, key, SlotUpdate(status=SlotStatus(status)))
         if locked:
             self.calendar.lock_slot(key)
         return key if id is None else self._renumber(key, id)
