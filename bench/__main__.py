@@ -11,9 +11,9 @@ from bench.suite import run
 
 
 def main() -> int:
-    """Run the bench; exits with 1 when a heartbeat of harborcal's failed, never because a machine is slow."""
+    """Run the bench; exits with 1 when a heartbeat failed or a promise broke, never because a machine is slow."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What harborcal costs, beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="less than a minute instead of several")
+    parser.add_argument("--quick", action="store_true", help="about a minute instead of several")
     parser.add_argument("--only", action="append", default=[], choices=list(MEASUREMENTS), help="may be repeated")
     parser.add_argument("--json", type=Path, metavar="PATH", help="default: bench/results/<date>.json")
     arguments = parser.parse_args()
@@ -21,7 +21,7 @@ def main() -> int:
     report = run(plan, arguments.only, lambda name: print(f"measuring {name} ...", file=sys.stderr, flush=True))
     print(render(report))
     print(f"\nwritten to {write_json(report, arguments.json)}")
-    return 1 if report.failed else 0
+    return 1 if report.failed or report.broken else 0
 
 
 if __name__ == "__main__":

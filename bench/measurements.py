@@ -9,8 +9,11 @@ import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from bench.calendar.expansion import measure_expansion
+from bench.calendar.hammer import measure_hammer
+from bench.calendar.heartbeats import measure_doors, measure_embedded
 from bench.meter import Sample, interleave, measure, median_of, median_ratio
-from bench.peers import WORKERS, Harborcal, IdleTransport, Peer, peers
+from bench.peers import WORKERS, Harborcal, IdleTransport, Peer, agent_ids, peers
 from bench.plan import Plan, Scene
 from bench.server import Server, answer_body, serving
 from harborcal import Agent
@@ -18,11 +21,6 @@ from harborcal.wire import decode_heartbeat
 
 US = "harborcal"
 OTHERS = ("careful", "naive", "urllib3")
-
-
-def agent_ids(count: int) -> list[str]:
-    """Name some agents."""
-    return [f"agent-{number:05}" for number in range(count)]
 
 
 # --- heartbeats over HTTP -------------------------------------------------------------------------------------------
@@ -298,5 +296,9 @@ MEASUREMENTS: Mapping[str, Callable[[Plan], object]] = {
     "heartbeats": measure_heartbeats,
     "tick": measure_tick,
     "tls": measure_tls,
+    "embedded": measure_embedded,
+    "doors": measure_doors,
+    "expansion": measure_expansion,
+    "hammer": measure_hammer,
 }
 """All of them, by name, in the order in which they run."""

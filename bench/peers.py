@@ -24,6 +24,11 @@ CLAW = "bench-host"
 TIMEOUT = 10.0
 
 
+def agent_ids(count: int) -> list[str]:
+    """Name some agents."""
+    return [f"agent-{number:05}" for number in range(count)]
+
+
 class Peer(Protocol):
     """Someone who can heartbeat a list of agents."""
 

@@ -13,6 +13,33 @@ class Scene:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CalendarSizes:
+    """Sizes of the carried calendar's measurements.
+
+    Attributes:
+        agents: How many agents the large file has, each of them with 20 slots.
+        heartbeats: How many heartbeats are timed in each file.
+        tick: How many agents are ticked in process and over HTTP.
+        plans: How many plans are expanded.
+        days: Over how many days.
+        expansion_rounds: How often, each time with other plans.
+        replayed_days: For how many days of one plan of each rule dateutil is asked, at most 12.
+        processes: How many processes hammer one file.
+        hammer_seconds: For how long.
+    """
+
+    agents: int
+    heartbeats: int
+    tick: int
+    plans: int
+    days: int
+    expansion_rounds: int
+    replayed_days: int
+    processes: int
+    hammer_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """Sizes of every measurement.
 
@@ -27,6 +54,7 @@ class Plan:
         own_ticks: Over how many ticks.
         memory: How many agents the memory is spread over.
         decode: How many slots the decoded answer has.
+        calendar: The carried calendar's own sizes.
     """
 
     name: str
@@ -39,6 +67,7 @@ class Plan:
     own_ticks: int
     memory: int
     decode: int
+    calendar: CalendarSizes
 
 
 FULL = Plan(
@@ -55,6 +84,17 @@ FULL = Plan(
     own_ticks=25,
     memory=10_000,
     decode=20,
+    calendar=CalendarSizes(
+        agents=10_000,
+        heartbeats=1_000,
+        tick=1_000,
+        plans=1_000,
+        days=365,
+        expansion_rounds=2,
+        replayed_days=3,
+        processes=4,
+        hammer_seconds=60.0,
+    ),
 )
 
 QUICK = Plan(
@@ -72,6 +112,17 @@ QUICK = Plan(
     own_ticks=11,
     memory=2_000,
     decode=20,
+    calendar=CalendarSizes(
+        agents=10_000,
+        heartbeats=50,
+        tick=200,
+        plans=50,
+        days=365,
+        expansion_rounds=1,
+        replayed_days=1,
+        processes=4,
+        hammer_seconds=3.0,
+    ),
 )
 
 TINY = Plan(
@@ -85,5 +136,16 @@ TINY = Plan(
     own_ticks=1,
     memory=50,
     decode=5,
+    calendar=CalendarSizes(
+        agents=20,
+        heartbeats=5,
+        tick=20,
+        plans=5,
+        days=3,
+        expansion_rounds=1,
+        replayed_days=1,
+        processes=2,
+        hammer_seconds=0.2,
+    ),
 )
 """For the tests: the figures mean nothing."""

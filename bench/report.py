@@ -5,12 +5,15 @@ import datetime as dt
 import json
 import os
 import platform
+import sqlite3
 import ssl
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.calendar.report import COMPARED as CALENDAR_COMPARED
+from bench.calendar.report import broken_promises, calendar_failures, calendar_lines, calendar_targets
 from bench.measurements import (
     DecodeFigures,
     MemoryFigures,
@@ -20,6 +23,7 @@ from bench.measurements import (
     TlsFigures,
 )
 from bench.peers import WORKERS
+from bench.target import Target
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -29,22 +33,6 @@ COMPARED = {
     "naive": "requests: a session per thread, session.post(json=..., headers=..., timeout=10), response.json()",
     "urllib3": "urllib3 alone: a connection pool per thread, urlopen, json.loads",
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
-    """A figure to reach, and what was reached in the worst of its scenes."""
-
-    name: str
-    value: float
-    limit: float
-    at_least: bool = False
-    unit: str = ""
-
-    @property
-    def reached(self) -> bool:
-        """Whether the value is on the right side of the limit."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +51,11 @@ class Report:
         """How many of harborcal's heartbeats failed, over all measurements."""
         return sum(_failures(self.figures))
 
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What harborcal promises and did not keep, in words; nothing on however slow a machine."""
+        return tuple(broken_promises(self.figures))
+
     def to_dict(self) -> dict[str, Any]:
         """Make plain values of it."""
         return {
@@ -71,9 +64,10 @@ class Report:
             "seconds": round(self.seconds, 1),
             "machine": dict(self.machine),
             "workers": WORKERS,
-            "compared": COMPARED,
+            "compared": {**COMPARED, **CALENDAR_COMPARED},
             "figures": {name: _plain(figures) for name, figures in self.figures.items()},
             "failed_heartbeats": self.failed,
+            "broken_promises": list(self.broken),
             "targets": [{**dataclasses.asdict(target), "reached": target.reached} for target in self.targets],
         }
 
@@ -109,6 +103,9 @@ def _machine() -> dict[str, object]:
         "requests": version("requests"),
         "urllib3": version("urllib3"),
         "openssl": ssl.OPENSSL_VERSION,
+        "sqlalchemy": version("sqlalchemy"),
+        "sqlite": sqlite3.sqlite_version,
+        "dateutil": version("python-dateutil"),
     }
 
 
@@ -136,6 +133,7 @@ def _failures(figures: Mapping[str, Any]) -> Iterator[int]:
     yield from (each.failed for each in own)
     if "tick" in figures:
         yield figures["tick"].failed
+    yield from calendar_failures(figures)
 
 
 # --- targets --------------------------------------------------------------------------------------------------------
@@ -171,6 +169,7 @@ def _targets(figures: Mapping[str, Any]) -> Iterator[Target]:
     if "memory" in figures:
         memory: MemoryFigures = figures["memory"]
         yield Target(name="memory per idle agent", value=memory.bytes_per_agent, limit=2048, unit="B")
+    yield from calendar_targets(figures)
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -188,10 +187,12 @@ def _lines(report: Report) -> Iterator[str]:
         f"{machine['python']} on {machine['system']}, {machine['cores']} cores ({machine['processor']}), "
         f"load {machine['load']}; requests {machine['requests']}, urllib3 {machine['urllib3']}, {machine['openssl']}"
     )
-    yield f"{WORKERS} threads each, pulling agents off one iterator; the server is a process of its own on loopback."
+    yield f"SQLAlchemy {machine['sqlalchemy']}, SQLite {machine['sqlite']}, dateutil {machine['dateutil']}"
     yield "CPU is this process's alone. Figures are medians over interleaved rounds, ratios medians of rounds' ratios."
-    yield from (f"  {name:9}  {text}" for name, text in COMPARED.items())
     figures = report.figures
+    if figures.keys() & {"heartbeats", "tick", "tls"}:
+        yield f"{WORKERS} threads each, pulling agents off one iterator; the server is a process of its own."
+        yield from (f"  {name:9}  {text}" for name, text in COMPARED.items())
     if "heartbeats" in figures:
         yield from _heartbeat_lines(figures["heartbeats"])
     if "tick" in figures:
@@ -199,6 +200,7 @@ def _lines(report: Report) -> Iterator[str]:
     if "tls" in figures:
         yield from _tls_lines(figures["tls"])
     yield from _small_lines(figures)
+    yield from calendar_lines(figures)
     yield from _target_lines(report)
 
 
@@ -284,3 +286,4 @@ def _target_lines(report: Report) -> Iterator[str]:
         )
     if report.failed:
         yield f"  ATTENTION: {report.failed} of harborcal's heartbeats failed; the figures mean little."
+    yield from (f"  FAILED: {promise}." for promise in report.broken)

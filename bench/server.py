@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 _HEAD_END = b"\r\n\r\n"
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 _SLOT = {
     "virtual_id": None,
     "user_id": 3,
@@ -216,7 +216,7 @@ def serving(*, tls: bool = False) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         ca_file, certificate = _make_certificates(Path(folder)) if tls else (None, None)
         command = [sys.executable, "-m", "bench.server", *(("--certificate", certificate) if certificate else ())]
-        with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             try:

@@ -1,3 +1,5 @@
+import dataclasses
+import datetime as dt
 import json
 import math
 import runpy
@@ -8,10 +10,18 @@ from typing import Any
 
 import pytest
 
+from bench.calendar.files import make_file
+from bench.calendar.hammer import Account, HammerFigures, hold
 from bench.meter import Sample, median_ratio
+from bench.peers import agent_ids
 from bench.plan import TINY
-from bench.report import Report, Target, render, write_json
+from bench.report import Report, render, write_json
 from bench.suite import run
+from bench.target import Target
+from harborcal import SlotStatus
+from harborcal.calendar import Calendar
+
+MUST_BE_NONE = {"differing", "lost", "errors", "findings"}
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +40,22 @@ def _numbers(figures: Any) -> Iterator[tuple[str, float]]:
 
 def test_every_measurement_yields_figures(report: Report) -> None:
     figures = report.to_dict()["figures"]
-    assert set(figures) == {"decode", "own", "memory", "heartbeats", "tick", "tls"}
+    assert set(figures) == {
+        "decode",
+        "own",
+        "memory",
+        "heartbeats",
+        "tick",
+        "tls",
+        "embedded",
+        "doors",
+        "expansion",
+        "hammer",
+    }
+    may_be_none = {"failed", "slots", "latency_ms", "acknowledged", "found", "lost_races"} | MUST_BE_NONE
     for name, value in _numbers(figures):
         assert math.isfinite(value), name
-        assert value > 0 or name in {"failed", "slots", "latency_ms"}, name
+        assert value > 0 or name in may_be_none, name
 
 
 def test_every_heartbeat_of_every_peer_succeeds(report: Report) -> None:
@@ -66,11 +88,13 @@ def test_the_json_says_what_was_measured_where_and_what_was_reached(report: Repo
         "compared",
         "figures",
         "failed_heartbeats",
+        "broken_promises",
         "targets",
     }
     assert told["workers"] == 32
     assert {"python", "cores", "processor", "load"} <= set(told["machine"])
-    assert len(told["targets"]) == 9
+    assert len(told["targets"]) == 16
+    assert set(told["figures"]) <= set(told["compared"]) | {"decode", "own", "memory", "heartbeats", "tick", "tls"}
     assert all({"name", "value", "limit", "reached"} <= set(target) for target in told["targets"])
 
 
@@ -78,6 +102,86 @@ def test_the_table_names_every_target(report: Report) -> None:
     table = render(report)
     assert all(target.name in table for target in report.targets)
     assert table.count("reached") + table.count("MISSED") >= len(report.targets)
+
+
+def test_the_calendar_breaks_no_promise(report: Report) -> None:
+    assert {
+        name: value for name, value in _numbers(report.to_dict()["figures"]) if name in MUST_BE_NONE
+    } == dict.fromkeys(MUST_BE_NONE, 0)
+    assert report.broken == ()
+
+
+def test_a_large_file_is_compared_with_a_small_one(report: Report) -> None:
+    embedded = report.to_dict()["figures"]["embedded"]
+    assert (embedded["small"]["agents"], embedded["small"]["slots"]) == (10, 200)
+    assert (embedded["large"]["agents"], embedded["large"]["slots"]) == (20, 400)
+
+
+def test_agents_of_a_filled_file_have_pending_slots_today_and_finished_ones_before(tmp_path: Path) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    url = make_file(tmp_path / "filled.db", agent_ids(3), of_today=SlotStatus.NOT_STARTED)
+    with Calendar(url) as calendar:
+        assert [agent.id for agent in calendar.agents()] == agent_ids(3)
+        assert [len(calendar.plans(agent_id)) for agent_id in agent_ids(3)] == [1, 0, 1]
+        for agent_id in agent_ids(3):
+            days = [calendar.day(agent_id, today + dt.timedelta(days=number)) for number in range(-6, 6)]
+            stored = [[slot.status for slot in day if slot.id is not None] for day in days]
+            assert stored == [[], *[[SlotStatus.FINISHED] * 2] * 5, *[[SlotStatus.NOT_STARTED] * 2] * 5, []]
+        assert calendar.check() == ()
+
+
+def test_plans_are_expanded_at_each_distance_beside_a_replay(report: Report) -> None:
+    distances = report.to_dict()["figures"]["expansion"]["distances"]
+    assert list(distances) == ["one month", "ten years", "fifty years"]
+    for distance in distances.values():
+        assert set(distance["rules"]) == {"daily", "weekly", "monthly", "yearly", "hourly"}
+    assert distances["one month"]["year_ratio"] == distances["one month"]["replay_ratio"] == 1.0
+
+
+def test_every_kind_of_change_is_hammered_and_found_again(report: Report) -> None:
+    hammer = report.to_dict()["figures"]["hammer"]
+    assert len(hammer["processes"]) == TINY.calendar.processes
+    assert all(kept["acknowledged"] == kept["found"] for kept in hammer["kept"].values())
+    assert hammer["kept"]["slots added"]["found"] > 0
+
+
+def test_what_was_acknowledged_is_held_against_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "calendar.db"
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    with Calendar(f"sqlite:///{path}") as calendar:
+        calendar.register_agent("of-process-0")
+        calendar.add_slot("of-process-0", tomorrow)
+    later = dt.datetime.now(dt.UTC).timestamp()
+    kept = hold(path, [Account(number=0, added=2, edited=1, heard_at={"of-process-0": later})])
+    differing = {
+        name: (each.acknowledged, each.found) for name, each in kept.items() if each.acknowledged != each.found
+    }
+    assert differing == {"slots added": (2, 1), "edits of one slot by all": (1, 0), "agents last heard": (1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("lost", "FAILED: 3 changes in the hammered file differ"),
+        ("errors", "FAILED: 3 errors reached those who hammered, OSError: no"),
+        ("findings", "FAILED: the integrity check of the hammered file found 3 faults"),
+    ],
+)
+def test_a_broken_promise_is_told_and_fails_the_run(
+    field: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = HammerFigures(
+        seconds=1.0, processes=[], per_second=0.0, kept={}, lost=0, errors=0, shown_errors=["OSError: no"], findings=0
+    )
+    broken = dataclasses.replace(kept, **{field: 3})  # type: ignore[arg-type]  # one of the three whole numbers
+    monkeypatch.setattr("bench.suite.MEASUREMENTS", {"hammer": lambda _plan: broken})
+    path = tmp_path / "result.json"
+    monkeypatch.setattr(sys, "argv", ["bench", "--quick", "--only", "hammer", "--json", str(path)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("bench", run_name="__main__")
+    assert end.value.code == 1
+    assert words in capsys.readouterr().out
+    assert len(json.loads(path.read_text())["broken_promises"]) == 1
 
 
 def test_one_measurement_can_be_run_alone(

@@ -8,6 +8,7 @@ or followed by a later owner of the same claw and not seen since.
 import dataclasses
 import datetime as dt
 import threading
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,30 +30,37 @@ class Owner:
     claw_identifier: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Sign:
     """One sign of life, on its way into the database."""
 
-    __slots__ = ("agent_id", "at", "failure", "is_written", "lifted", "owner")
+    agent_id: str
+    owner: Owner | None
+    at: dt.datetime
+    lifted: AgentStatus | None
 
-    def __init__(self, agent_id: str, owner: Owner | None, at: dt.datetime, lifted: AgentStatus | None) -> None:
-        self.agent_id = agent_id
-        self.owner = owner
-        self.at = at
-        self.lifted = lifted
-        self.is_written = False
+
+class _Batch:
+    """Signs that are written together, and what became of them: ``failure`` is read once they are ``done``."""
+
+    __slots__ = ("done", "failure", "signs")
+
+    def __init__(self) -> None:
+        self.signs: list[_Sign] = []  # guarded by the presence's lock while the batch is open
+        self.done = threading.Event()
         self.failure: HarborcalError | None = None
 
 
 class Presence:
-    """Writes signs of life, many in one transaction: whoever gets the turn to write takes along all that wait for it.
+    """Writes signs of life, many in one transaction: while one of them waits for the turn to write, others join it.
 
-    So a tick of a thousand agents costs a few dozen commits, and each heartbeat's sign is on disk before its answer.
+    So a tick of a thousand agents costs about a hundred commits, and each sign is on disk before its heartbeat's answer.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._waiting: list[_Sign] = []  # guarded by _lock
+        self._open: _Batch | None = None  # guarded by _lock; the batch that waits for the turn to write
         self._begun: set[str] = set()  # guarded by _lock; owners that were seen through this calendar
 
     def begin(self, owner: Owner, at: dt.datetime) -> None:
@@ -87,38 +95,48 @@ class Presence:
             CalendarError: It cannot be written.
             CalendarUnavailableError: Other programs keep the database locked.
         """
-        sign = _Sign(agent_id, owner, at, lifted)
         with self._lock:
-            self._waiting.append(sign)
+            batch, is_first = (_Batch(), True) if self._open is None else (self._open, False)
+            batch.signs.append(_Sign(agent_id, owner, at, lifted))
+            self._open = batch
+        if is_first:
+            self._write(batch)
+        batch.done.wait()
+        if batch.failure is not None:
+            raise batch.failure
+
+    def _write(self, batch: _Batch) -> None:
         try:
             with self._store.turn():
-                if not sign.is_written:
-                    self._write_waiting()
-        finally:
-            with self._lock:
-                if sign in self._waiting:
-                    self._waiting.remove(sign)
-        if sign.failure is not None:
-            raise sign.failure
-
-    def _write_waiting(self) -> None:
-        with self._lock:
-            signs, self._waiting = self._waiting, []
-        try:
-            with self._store.write_in_turn() as connection:
-                _write(connection, signs)
+                self._close(batch)
+                with self._store.write_in_turn() as connection:
+                    _write(connection, batch.signs)
         except BaseException as error:
-            failure = error if isinstance(error, HarborcalError) else CalendarError("the write was interrupted")
-            for sign in signs:
-                sign.failure = failure
-            if failure is not error:
+            batch.failure = error if isinstance(error, HarborcalError) else CalendarError("the write was interrupted")
+            if batch.failure is not error:
                 raise
         finally:
-            for sign in signs:
-                sign.is_written = True
+            self._close(batch)
+            batch.done.set()
+
+    def _close(self, batch: _Batch) -> None:
+        """Let nobody join a batch any more."""
+        with self._lock:
+            if self._open is batch:
+                self._open = None
 
 
-_HEARD = sa.update(agents).where(agents.c.id == sa.bindparam("which")).values(last_heartbeat_at=sa.bindparam("at"))
+def _later_of(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    at = sa.bindparam("at", type_=column.type)
+    return sa.case((column > at, column), else_=at)
+
+
+# Who has waited longer for the turn to write may come with an earlier time: no time goes back.
+_HEARD = (
+    sa.update(agents)
+    .where(agents.c.id == sa.bindparam("which"))
+    .values(last_heartbeat_at=_later_of(agents.c.last_heartbeat_at))
+)
 _LIFTED = (
     sa.update(agents)
     .where(agents.c.id == sa.bindparam("which"), agents.c.said == sa.bindparam("lifted"))
@@ -141,7 +159,7 @@ def _write(connection: sa.Connection, signs: list[_Sign]) -> None:
 _SEEN = (
     sa.update(owners)
     .where(owners.c.id == sa.bindparam("which"))
-    .values(seen_at=sa.bindparam("at"), is_superseded=False)
+    .values(seen_at=_later_of(owners.c.seen_at), is_superseded=False)
 )
 
 

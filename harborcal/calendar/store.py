@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
@@ -27,6 +28,7 @@ from harborcal.grammar import clean
 
 _WRITES = "harborcal_writes"
 _RETRY_AFTER = 1.0
+_LOOK = 0.02  # seconds in which SQLite looks for a lock after 1, 2, 5 and 10 ms
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
@@ -69,15 +71,34 @@ class Store:
             url = sa.URL.create("sqlite", database=str(self._path))
             engine = sa.create_engine(url, pool_size=5, max_overflow=-1)
         sa.event.listen(engine, "connect", self._prepare)
-        sa.event.listen(engine, "begin", _begin)
+        sa.event.listen(engine, "begin", self._begin)
         return engine
 
     def _prepare(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say so, see _begin
-        connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+        _wait_at_most(connection, self._patience)
         connection.execute("PRAGMA journal_mode = TRUNCATE").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
+
+    def _begin(self, opened: sa.Connection) -> None:
+        connection = cast(sqlite3.Connection, opened.connection.dbapi_connection)
+        if not opened.get_execution_options().get(_WRITES):
+            connection.execute("BEGIN")
+            return
+        # Left to itself, SQLite looks for the lock ever less often, up to ten times a second, so that among busy
+        # writers the one that has waited longest waits on. Asked anew, it begins again with every millisecond.
+        _wait_at_most(connection, _LOOK)
+        try:
+            for last in (*[False] * int(self._patience / _LOOK), True):
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if last or not _is_busy(error):
+                        raise
+        finally:
+            _wait_at_most(connection, self._patience)
 
     def _open(self) -> None:
         with self.read() as connection:
@@ -184,8 +205,13 @@ class Store:
             self._engine.dispose()
 
 
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN")
+def _wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+
+def _is_busy(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in _BUSY
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -240,8 +266,7 @@ def _identity_of(path: Path) -> tuple[int, int] | None:
 def _translate(error: BaseException) -> HarborcalError:
     """Turn what SQLAlchemy or sqlite3 raised into an error of harborcal's own."""
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
-    code = getattr(cause, "sqlite_errorcode", None)
-    if isinstance(code, int) and code & 0xFF in _BUSY:
+    if _is_busy(cause):
         return _locked()
     return CalendarError(f"the calendar's database cannot be used: {clean(str(cause), 200)}")
 

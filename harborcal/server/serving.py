@@ -56,7 +56,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 8000,
         api_key: str | None = None,
-        threads: int = 16,
+        threads: int = 32,
         max_body_size: int = MAX_BODY_SIZE,
     ) -> None:
         if api_key is None and not is_loopback(host):
@@ -98,8 +98,6 @@ class Server:
         with self._lock:
             if self._was_run:
                 raise LifecycleError("a server runs once")
-            if self._is_closed:
-                return
             self._was_run = True
         try:
             while not self._is_closed:
@@ -135,7 +133,7 @@ class Server:
 
 
 def serve(
-    calendar: Calendar, *, host: str = "127.0.0.1", port: int = 8000, api_key: str | None = None, threads: int = 16
+    calendar: Calendar, *, host: str = "127.0.0.1", port: int = 8000, api_key: str | None = None, threads: int = 32
 ) -> None:
     """Serve a calendar over HTTP until the program is interrupted; see `Server`.
 

@@ -333,6 +333,8 @@ def test_a_count_yields_so_many_occurrences_and_no_more(frequency: str, data: st
         ("FREQ=MONTHLY;INTERVAL=480;COUNT=3", dt.date(2106, 1, 5)),
         ("FREQ=YEARLY;INTERVAL=90;COUNT=3", dt.date(2206, 1, 5)),
         ("FREQ=MINUTELY;BYHOUR=0;BYMINUTE=0;COUNT=1000", MONDAY + 1_000 * DAY),
+        ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO;COUNT=5", dt.date(2168, 2, 29)),
+        ("FREQ=MONTHLY;INTERVAL=13;BYMONTH=2;BYMONTHDAY=29;COUNT=2", dt.date(2092, 2, 29)),
     ],
 )
 def test_a_count_is_found_across_long_intervals(rule: str, last: dt.date) -> None:
@@ -340,8 +342,8 @@ def test_a_count_is_found_across_long_intervals(rule: str, last: dt.date) -> Non
 
 
 def test_a_count_counts_a_week_that_two_months_share_once() -> None:
-    midweek = Recurrence.of(NINE, "FREQ=WEEKLY;BYDAY=MO,WE;BYSETPOS=-1;COUNT=6")
-    assert dates_of(midweek, "2026-01-01", "2026-12-31") == ["01-07", "01-14", "01-21", "01-28", "02-04", "02-11"]
+    midweek = Recurrence.of(NINE, "FREQ=WEEKLY;BYDAY=MO,WE;BYSETPOS=-1;COUNT=12")
+    assert midweek.until == wall("2026-03-25 09:00")
 
 
 def test_a_count_that_does_not_run_out_in_the_stated_time_is_endless() -> None:
@@ -402,6 +404,16 @@ def test_a_time_that_the_clocks_skip_is_read_with_the_offset_before() -> None:
 def test_a_time_that_comes_twice_means_the_first() -> None:
     nightly = Recurrence.of(dt.datetime(2026, 1, 5, 2, 30, tzinfo=BERLIN), "FREQ=DAILY")
     assert starts(nightly, "2026-10-25") == ["00:30"]
+
+
+def test_the_second_of_two_same_hours_is_not_kept() -> None:
+    second = dt.datetime(2026, 10, 25, 2, 30, fold=1)
+    for once in (
+        Recurrence(start=second, zone="Europe/Berlin"),
+        Recurrence.of(second.replace(tzinfo=BERLIN)),
+        Recurrence.of(dt.datetime(2027, 1, 1, tzinfo=BERLIN), dates=[second]),
+    ):
+        assert starts(once, "2026-10-25") == ["00:30"]
 
 
 def test_wall_times_keep_their_hour_across_the_seasons() -> None:

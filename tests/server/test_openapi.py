@@ -63,6 +63,11 @@ def test_what_is_read_is_what_the_document_says(value: object, name: str) -> Non
         assert name in {"date", "instant", "wall"}
 
 
+def test_a_list_has_as_many_entries_as_the_document_says() -> None:
+    assert takes(KINDS["list"], ["09:00"] * 2)
+    assert not takes(KINDS["list"], ["09:00"] * 3)
+
+
 @given(text=st.one_of(st.text(max_size=5), st.from_regex("[A-Za-z0-9._:@-]{0,130}", fullmatch=True)))
 def test_ids_are_what_the_rest_of_the_library_calls_ids(text: str) -> None:
     assert takes(ID, text) is is_id(text)

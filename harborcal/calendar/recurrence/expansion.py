@@ -19,8 +19,7 @@ COUNT_HORIZON = 200
 """Years from the start in which a COUNT must run out; one that does not counts as endless."""
 
 _WINDOWS = 4_096
-_GENERATION = 400  # months
-_MONTHS = {"MONTHLY": 1, "WEEKLY": 1, "DAILY": 1}  # of an interval's length, rounded up; a year is its own window
+_GENERATION = 41  # years
 _ONE_WEEK = dt.timedelta(days=7)
 
 _Days = dict[dt.date, tuple[dt.time, ...]]
@@ -193,19 +192,27 @@ def last_of(rule: Rule, start: dt.datetime, count: int) -> dt.datetime | None:
 
 
 def _walk(rule: Rule, start: dt.datetime) -> Iterator[dt.datetime]:
-    """Yield a rule's wall times from its start to the horizon, window by window.
-
-    One that yields nothing for a generation, and for several of its intervals, never will: it is given up.
-    """
-    barren, patience = 0, _GENERATION + 3 * rule.interval * _MONTHS.get(rule.frequency, 0)
+    """Yield a rule's wall times from its start to the horizon, window by window."""
+    if _is_never(rule, start):
+        return
     for year in range(start.year, start.year + COUNT_HORIZON + 1):
-        for month in (1,) if rule.frequency == "YEARLY" else range(1, 13):
-            window = _window(rule, start, year, month)
-            barren = 0 if window else barren + 1
-            if barren > patience:
-                return
-            for day, times in sorted(window.items()):
+        for month in _months(rule):
+            for day, times in sorted(_window(rule, start, year, month).items()):
                 for time in _steps(rule, start, day) if rule.is_sub_daily else times:
                     wall = dt.datetime.combine(day, time)
                     if wall >= start:
                         yield wall
+
+
+def _is_never(rule: Rule, start: dt.datetime) -> bool:
+    """Tell whether a rule means no day at all, whatever its interval: any that there is comes within forty years.
+
+    The rarest is a weekday on 29 February, which skips a generation around 2100.
+    """
+    years = range(start.year, start.year + _GENERATION)
+    return not any(_days_of_period(rule, start, year, month) for year in years for month in _months(rule))
+
+
+def _months(rule: Rule) -> Iterable[int]:
+    """Tell the months of a year with which its windows begin."""
+    return (1,) if rule.frequency == "YEARLY" else range(1, 13)
