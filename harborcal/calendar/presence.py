@@ -54,7 +54,7 @@ class _Batch:
 class Presence:
     """Writes signs of life, many in one transaction: while one of them waits for the turn to write, others join it.
 
-    So a tick of a thousand agents costs about a hundred commits, and each sign is on disk before its heartbeat's answer.
+    So a tick of a thousand agents costs about a hundred commits, and each sign is on disk before the answer to it.
     """
 
     def __init__(self, store: Store) -> None:
