@@ -483,7 +483,15 @@ class Calendar:
         status = agents.status_of(row, at_work, now, is_heard=True)
         return Heartbeat(slots=tuple(entry.slot for entry in ordered[:MAX_SLOTS]), agent_status=status)
 
-    def apply_update(self, agent_id: str, key: SlotKey, update: SlotUpdate, *, owner: Owner | None = None) -> Slot:
+    def apply_update(
+        self,
+        agent_id: str,
+        key: SlotKey,
+        update: SlotUpdate,
+        *,
+        owner: Owner | None = None,
+        claw_identifier: str | None = None,
+    ) -> Slot:
         """Apply what an agent's scheduler says of a slot; the same again changes nothing (contract, rules 3, 4 and 7).
 
         The first update of a virtual slot makes it real. What is under way may still be reported after its date is
@@ -495,17 +503,18 @@ class Calendar:
             update: What to apply.
             owner: Which scheduler says so; a slot that it makes ongoing is its own. What another one holds it may only
                 call finished: work that was done is done, whoever followed it.
+            claw_identifier: Which host says so.
 
         Raises:
-            CalendarRefusedError: 404, the agent or the slot is unknown; 409, the slot is in another terminal state,
-                past, or held by another scheduler; 422, no update leads there, or a value is out of range; 423, an
-                admin locked the slot.
+            CalendarRefusedError: 403, the agent is bound to another host; 404, the agent or the slot is unknown; 409,
+                the slot is in another terminal state, past, or held by another scheduler; 422, no update leads there,
+                or a value is out of range; 423, an admin locked the slot.
         """
         status = rules.member_of(SlotStatus, "status", update.status)
         duration = rules.duration_of(update.actual_duration)
         now = self._clock.now()
         with self._store.write() as connection:
-            agents.find(connection, agent_id)
+            agents.check_claw(agents.find(connection, agent_id), claw_identifier)
             entry = _of_agent(schedule.find(connection, key), agent_id)
             if not rules.is_change(entry.slot, status):
                 return entry.slot
@@ -532,19 +541,28 @@ class Calendar:
             schedule.touch(connection, agent_id)
             return changed.slot
 
-    def claim(self, agent_id: str, key: SlotKey, started_at: dt.datetime, *, owner: Owner) -> Slot | None:
+    def claim(
+        self,
+        agent_id: str,
+        key: SlotKey,
+        started_at: dt.datetime,
+        *,
+        owner: Owner,
+        claw_identifier: str | None = None,
+    ) -> Slot | None:
         """Give a slot to one of several schedulers, atomically; None where another one has it, or has the agent.
 
         A pending slot becomes ongoing and the owner's. One that is ongoing or paused is handed over as it is, where its
         owner is gone: silent for 120 s, or followed by a later one of the same claw. An owner's own is its own again.
 
         Raises:
-            CalendarRefusedError: 404, the agent or the slot is unknown; 409, the slot is over or past.
+            CalendarRefusedError: 403, the agent is bound to another host; 404, the agent or the slot is unknown; 409,
+                the slot is over or past.
         """
         begun_at = rules.instant_of("started_at", started_at)
         now = self._clock.now()
         with self._store.write() as connection:
-            agents.find(connection, agent_id)
+            agents.check_claw(agents.find(connection, agent_id), claw_identifier)
             entry = _of_agent(schedule.find(connection, key), agent_id)
             see(connection, owner, now)
             if entry.slot.status.is_terminal:

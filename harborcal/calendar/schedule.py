@@ -17,6 +17,7 @@ from harborcal.errors import CalendarRefusedError
 from harborcal.model import SlotKey, SlotKind, SlotStatus
 
 _DAY = dt.timedelta(days=1)
+_ADVISED_ON = 300  # of a plan's slots
 
 
 def entries(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.date) -> list[Entry]:
@@ -27,9 +28,17 @@ def entries(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.d
     return merged(connection, slots.of_dates(connection, agent_id, first, last), agent_id, first, last)
 
 
-def merged(connection: sa.Connection, stored: list[Entry], agent_id: str, first: dt.date, last: dt.date) -> list[Entry]:
-    """Add to an agent's stored slots of some dates what its plans yield."""
-    versions = plans.valid_on(connection, agent_id, first, last)
+def merged(
+    connection: sa.Connection,
+    stored: list[Entry],
+    agent_id: str,
+    first: dt.date,
+    last: dt.date,
+    *,
+    but: int | None = None,
+) -> list[Entry]:
+    """Add to an agent's stored slots of some dates what its plans yield, all but one of them."""
+    versions = [version for version in plans.valid_on(connection, agent_id, first, last) if version.plan.id != but]
     if not versions:
         return stored
     taken = slots.taken_occurrences(connection, agent_id, first, last)
@@ -203,23 +212,30 @@ def cancel_plan(connection: sa.Connection, old: Version, now: dt.datetime) -> Pl
 
 
 def overlaps_of(connection: sa.Connection, version: Version, days: int) -> tuple[str, ...]:
-    """Say where a plan's first slots overlap others, at most one line a day."""
+    """Say where a plan's first slots overlap others, one line a day; not all of a plan by the minute are looked at."""
     first = max(version.plan.valid_from, version.plan.recurrence.start.date() - _DAY)
-    found = []
-    for number in range(days):
-        date = first + _DAY * number
-        own = {entry.virtual_id: entry for entry in version.entries_on(date)}
-        if not own:
-            continue
-        listed = entries(connection, version.plan.agent_id, date - _DAY, date + _DAY)
-        others = [entry for entry in listed if entry.slot.plan_id != version.plan.id]
-        for entry in own.values():
-            other = slots.first_overlap(others, entry.starts_at, entry.ends_at)
-            if other is not None:
-                refusal = rules.overlap_refusal(other.slot.key, other.starts_at, other.ends_at)
-                found.append(f"{entry.virtual_id} {refusal.detail}")
-                break
+    found: list[str] = []
+    seen = 0
+    for date in (first + _DAY * number for number in range(days)):
+        own = version.entries_on(date)
+        seen += len(own)
+        if own and (refusal := _first_overlap_of(connection, version.plan, own, date)):
+            found.append(refusal)
+        if seen > _ADVISED_ON:
+            break
     return tuple(found)
+
+
+def _first_overlap_of(connection: sa.Connection, plan: Plan, own: list[Entry], date: dt.date) -> str:
+    around = (plan.agent_id, date - _DAY, date + _DAY)
+    stored = [entry for entry in slots.of_dates(connection, *around) if entry.slot.plan_id != plan.id]
+    others = merged(connection, stored, *around, but=plan.id)
+    for entry in own:
+        other = slots.first_overlap(others, entry.starts_at, entry.ends_at)
+        if other is not None:
+            refusal = rules.overlap_refusal(other.slot.key, other.starts_at, other.ends_at)
+            return f"{entry.virtual_id} {refusal.detail}"
+    return ""
 
 
 def forget_imports(connection: sa.Connection) -> None:

@@ -72,13 +72,14 @@ def _heartbeat(calendar: Calendar, ask: Ask) -> JsonObject:
 
 
 def _update(calendar: Calendar, ask: Ask, key: SlotKey) -> JsonObject:
-    agent = _agent_of(calendar, ask)
+    agent = ask.values["agent"]
     update = SlotUpdate(
         status=ask.body["status"],
         started_at=ask.body.get("started_at"),
         actual_duration=ask.body.get("actual_duration"),
     )
-    return encode_slot(calendar.apply_update(agent.id, key, update, owner=_owner(ask)))
+    told = calendar.apply_update(agent, key, update, owner=_owner(ask), claw_identifier=ask.values["claw"])
+    return encode_slot(told)
 
 
 def _read_status(calendar: Calendar, ask: Ask) -> JsonObject:

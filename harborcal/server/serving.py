@@ -64,6 +64,9 @@ class Server:
         if type(threads) is not int or threads < 1:
             raise ConfigurationError(f"threads is a whole number, at least 1, not {threads!r}")
         app = create_app(calendar, api_key=api_key, max_body_size=max_body_size)
+        if api_key is None:
+            # A page in a browser can have a name of its own lead to loopback, but not another name in what it asks.
+            app.config["TRUSTED_HOSTS"] = [host, "localhost", "127.0.0.1", "[::1]"]
         self._lock = threading.RLock()  # a signal handler may close while its own thread enters or leaves `run`
         self._was_run = False  # guarded by _lock
         self._is_closed = False  # guarded by _lock

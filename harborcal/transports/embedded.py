@@ -61,7 +61,10 @@ class EmbeddedTransport:
             LifecycleError: The transport is closed.
         """
         with self._calling():
-            return UpdateReceipt(slot=self._calendar.apply_update(agent_id, slot, update, owner=self._owner).key)
+            updated = self._calendar.apply_update(
+                agent_id, slot, update, owner=self._owner, claw_identifier=self._owner.claw_identifier
+            )
+        return UpdateReceipt(slot=updated.key)
 
     def claim(self, agent_id: str, slot: SlotKey, started_at: dt.datetime) -> UpdateReceipt | None:
         """Take the slot before its wake; None says that another scheduler has it, or has the agent.
@@ -72,7 +75,9 @@ class EmbeddedTransport:
             LifecycleError: The transport is closed.
         """
         with self._calling():
-            claimed = self._calendar.claim(agent_id, slot, started_at, owner=self._owner)
+            claimed = self._calendar.claim(
+                agent_id, slot, started_at, owner=self._owner, claw_identifier=self._owner.claw_identifier
+            )
         return None if claimed is None else UpdateReceipt(slot=claimed.key)
 
     def day(self, agent_id: str, date: dt.date) -> tuple[Slot, ...]:

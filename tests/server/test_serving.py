@@ -150,7 +150,7 @@ def test_a_server_that_never_ran_lets_its_address_go(calendar: Calendar) -> None
 
 def test_a_chunked_body_is_read_and_a_long_one_is_not(calendar: Calendar) -> None:
     body = b'{"claw_identifier": "claw", "agent_id": "dev"}'
-    names = b"Host: x\r\nConnection: close\r\nX-Agent-ID: dev\r\nX-Claw-Identifier: claw\r\n"
+    names = b"Host: localhost\r\nConnection: close\r\nX-Agent-ID: dev\r\nX-Claw-Identifier: claw\r\n"
     head = b"POST /calendar/agent/heartbeat HTTP/1.1\r\n" + names
     with running(calendar, max_body_size=100) as server:
         chunked = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
@@ -183,7 +183,7 @@ def test_what_is_no_http_is_a_clients_error(calendar: Calendar, request_line: by
             assert b"detail" not in answer  # it did not come as far as the application
         else:
             assert answer[9:10] == b"4"
-        assert raw(server, b"GET /openapi.json HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200")
+        assert raw(server, b"GET /openapi.json HTTP/1.0\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.0 200")
 
 
 def test_the_address_may_be_of_version_6(calendar: Calendar) -> None:
@@ -201,6 +201,14 @@ def test_nobody_else_reaches_a_calendar_without_a_key(calendar: Calendar, host: 
         Server(calendar, host=host, port=0)
     with pytest.raises(ConfigurationError, match="api_key"):
         serve(calendar, host=host, port=0)
+
+
+def test_a_page_that_leads_its_own_name_to_loopback_is_refused(calendar: Calendar) -> None:
+    with running(calendar) as server:
+        port = urllib.parse.urlsplit(server.url).port
+        for name, status in (("evil.test", b"400"), (f"evil.test:{port}", b"400"), (f"localhost:{port}", b"404")):
+            request = f"GET /calendar/plans HTTP/1.1\r\nHost: {name}\r\nX-Agent-ID: nobody\r\nConnection: close\r\n\r\n"
+            assert raw(server, request.encode()).split(b" ", 2)[1] == status
 
 
 def test_with_a_key_other_machines_may_reach_it(calendar: Calendar) -> None:

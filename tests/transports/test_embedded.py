@@ -1,11 +1,12 @@
 """What is particular to the carried calendar in process; what all transports promise is in test_contract."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harborcal import Agent, CallbackHost, ConfigurationError, EmbeddedTransport, Scheduler
+from harborcal import Agent, CallbackHost, ConfigurationError, EmbeddedTransport, Scheduler, SlotStatus, SlotUpdate
 from harborcal.calendar import Calendar
 from harborcal.errors import CalendarError, CalendarRefusedError, CalendarUnavailableError
 from harborcal.testing import FakeClock
@@ -36,8 +37,18 @@ def test_a_bound_agent_is_served_by_its_own_claw_only() -> None:
     with contextlib.closing(Calendar("sqlite://", clock=FakeClock())) as calendar:
         calendar.register_agent("dev", "claw-1")
         EmbeddedTransport(calendar, "claw-1").heartbeat("dev")
-        with pytest.raises(CalendarRefusedError, match="bound to another claw"):
-            EmbeddedTransport(calendar, "claw-2").heartbeat("dev")
+        slot = calendar.add_slot("dev", calendar.clock.now())
+        other = EmbeddedTransport(calendar, "claw-2")
+        calls: list[Callable[[], object]] = [
+            lambda: other.heartbeat("dev"),
+            lambda: other.day("dev", calendar.clock.now().date()),
+            lambda: other.claim("dev", slot.key, calendar.clock.now()),
+            lambda: other.update_slot("dev", slot.key, SlotUpdate(status=SlotStatus.ONGOING)),
+        ]
+        for call in calls:
+            with pytest.raises(CalendarRefusedError, match="bound to another claw"):
+                call()
+        assert calendar.slot(slot.key) == slot
 
 
 def test_a_database_that_cannot_be_used_is_an_outage(tmp_path: Path) -> None:
