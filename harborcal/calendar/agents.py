@@ -10,6 +10,7 @@ from harborcal.calendar import rules, slots
 from harborcal.calendar.schema import agents, meta
 from harborcal.calendar.values import ExhaustReason, RegisteredAgent
 from harborcal.errors import CalendarRefusedError
+from harborcal.grammar import is_id
 from harborcal.model import AgentStatus, SlotStatus, SlotType
 
 _LASTING = frozenset({AgentStatus.BUSY, AgentStatus.ON_CALL})
@@ -24,7 +25,7 @@ def find(connection: sa.Connection, agent_id: str) -> sa.Row[Any]:
     Raises:
         CalendarRefusedError: 404, it is not registered (contract).
     """
-    row = connection.execute(_BY_ID, {"agent_id": agent_id}).one_or_none()
+    row = connection.execute(_BY_ID, {"agent_id": agent_id}).one_or_none() if is_id(agent_id) else None
     if row is None:
         raise CalendarRefusedError(404, "Agent not found")
     return row
@@ -36,7 +37,7 @@ def check_claw(row: sa.Row[Any], claw_identifier: str | None) -> None:
     Raises:
         CalendarRefusedError: 403, it is bound to another one.
     """
-    if claw_identifier is not None and row.claw_identifier not in {None, claw_identifier}:
+    if claw_identifier is not None and row.claw_identifier not in (None, claw_identifier):
         raise CalendarRefusedError(403, f"agent {row.id} is bound to another claw identifier")
 
 

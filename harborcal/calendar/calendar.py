@@ -2,7 +2,6 @@
 
 import datetime as dt
 import os
-import uuid
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +12,7 @@ from harborcal.calendar import agents, plans, rules, schedule, slots, sync
 from harborcal.calendar.edits import EMPTY, PlanEdit, SlotEdit
 from harborcal.calendar.ical.exporting import export_day_range
 from harborcal.calendar.ical.importing import import_file
-from harborcal.calendar.presence import Owner, Presence, is_gone, see
+from harborcal.calendar.presence import Owner, Presence, is_gone, name_owner, see
 from harborcal.calendar.recurrence import Recurrence
 from harborcal.calendar.schema import meta
 from harborcal.calendar.slots import Entry
@@ -102,15 +101,15 @@ class Calendar:
         rules.agent_id_of(agent_id)
         if claw_identifier is not None:
             rules.claw_identifier_of(claw_identifier)
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             try:
                 agents.find(connection, agent_id)
             except CalendarRefusedError:
                 agents.insert(connection, agent_id, claw_identifier, now)
                 schedule.touch(connection, agent_id)
             else:
-                if claw_identifier is not None:
+                if claw_identifier not in (None, agents.find(connection, agent_id).claw_identifier):
                     agents.bind(connection, agent_id, claw_identifier)
                     agents.forget_what_was_told(connection)
             return agents.picture(connection, agents.find(connection, agent_id), now)
@@ -182,8 +181,8 @@ class Calendar:
         until = None if recovery_at is None else rules.instant_of("recovery_at", recovery_at)
         if new is not AgentStatus.EXHAUSTED and (why is not None or until is not None):
             raise CalendarRefusedError(422, "reason and recovery_at are for exhausted agents")
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             row = agents.find(connection, agent_id)
             agents.check_claw(row, claw_identifier)
             old = agents.status_of(row, slots.under_way(connection, agent_id), now)
@@ -191,7 +190,13 @@ class Calendar:
             if new is AgentStatus.EXHAUSTED:
                 if is_change or until is not None or why is not None:
                     until = until or (now + rules.RECOVERY if is_change else row.recovery_at)
-                    agents.say(connection, agent_id, new, reason=why or row.exhaust_reason, recovery_at=until)
+                    agents.say(
+                        connection,
+                        agent_id,
+                        new,
+                        reason=why or (None if is_change else row.exhaust_reason),
+                        recovery_at=until,
+                    )
             elif is_change:
                 agents.say(connection, agent_id, new)
             return is_change
@@ -241,8 +246,8 @@ class Calendar:
             special_slot_id=special_slot_id,
             is_admin_locked=is_admin_locked,
         )
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             agents.find(connection, agent_id)
             return schedule.add(connection, edit.apply(EMPTY, agent_id), now).slot
 
@@ -263,8 +268,8 @@ class Calendar:
         if "is_admin_locked" in changes:
             raise CalendarRefusedError(422, "a slot is locked and unlocked by lock_slot and unlock_slot")
         edit = SlotEdit.of(**changes)
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             entry = _owned(schedule.find(connection, key), agent_id)
             return schedule.edit(connection, entry, edit, now).slot
 
@@ -274,8 +279,8 @@ class Calendar:
         Raises:
             CalendarRefusedError: 404, there is no such slot; 409, it is finished or past; 423, it is locked.
         """
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             return schedule.cancel(connection, _owned(schedule.find(connection, key), agent_id), now).slot
 
     def lock_slot(self, key: SlotKey) -> Slot:
@@ -295,8 +300,8 @@ class Calendar:
         return self._set_lock(key, is_locked=False)
 
     def _set_lock(self, key: SlotKey, *, is_locked: bool) -> Slot:
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             return schedule.set_lock(connection, schedule.find(connection, key), now, is_locked=is_locked).slot
 
     def slot(self, key: SlotKey) -> Slot:
@@ -379,8 +384,8 @@ class Calendar:
             event_data=event_data,
             user_id=user_id,
         )
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             agents.find(connection, agent_id)
             return schedule.add_plan(connection, agent_id, edit, now)
 
@@ -391,8 +396,8 @@ class Calendar:
             CalendarRefusedError: 404, there is no such plan; 409, it is cancelled; 422, a value is out of range.
         """
         edit = PlanEdit.of(**changes)
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             version = _owned_plan(plans.latest(connection, plan_id), agent_id)
             return schedule.edit_plan(connection, version, edit, now)
 
@@ -404,8 +409,8 @@ class Calendar:
         Raises:
             CalendarRefusedError: 404, there is no such plan.
         """
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             version = _owned_plan(plans.latest(connection, plan_id), agent_id)
             return schedule.cancel_plan(connection, version, now)
 
@@ -432,8 +437,10 @@ class Calendar:
         """Tell which slots of its agent a plan overlaps in its first days: advice, since plans may.
 
         Raises:
-            CalendarRefusedError: 404, there is no such plan.
+            CalendarRefusedError: 404, there is no such plan; 422, the days are none of 1..366.
         """
+        if type(days) is not int or not 1 <= days <= 366:
+            raise CalendarRefusedError(422, f"days is a whole number in 1..366, not {rules.shown(days)}")
         with self._store.read() as connection:
             return schedule.overlaps_of(connection, plans.latest(connection, plan_id), days)
 
@@ -445,7 +452,7 @@ class Calendar:
         Raises:
             CalendarRefusedError: 422, the claw identifier does not match the grammar of ids.
         """
-        return Owner(uuid.uuid4().hex, rules.claw_identifier_of(claw_identifier))
+        return Owner(name_owner(), rules.claw_identifier_of(claw_identifier))
 
     def heartbeat(self, agent_id: str, *, claw_identifier: str | None = None, owner: Owner | None = None) -> Heartbeat:
         """Note that an agent was heard, and list its pending slots, the most urgent first (contract, rule 1).
@@ -479,9 +486,11 @@ class Calendar:
                 listed += [entry for entry in at_work if _may_take_up(connection, entry, owner, now)]
         lifted = row.said if agents.said_after_heartbeat(row, now) is not row.said else None
         self._presence.heard(agent_id, now, owner=owner, lifted=lifted)
+        if len(listed) > MAX_SLOTS:  # then what is due comes before what is not
+            listed = sorted(listed, key=lambda entry: (entry.starts_at > now, entry.by_urgency))[:MAX_SLOTS]
         ordered = sorted(listed, key=lambda entry: entry.by_urgency)
         status = agents.status_of(row, at_work, now, is_heard=True)
-        return Heartbeat(slots=tuple(entry.slot for entry in ordered[:MAX_SLOTS]), agent_status=status)
+        return Heartbeat(slots=tuple(entry.slot for entry in ordered), agent_status=status)
 
     def apply_update(
         self,
@@ -510,27 +519,25 @@ class Calendar:
                 the slot is in another terminal state, past, or held by another scheduler; 422, no update leads there,
                 or a value is out of range; 423, an admin locked the slot.
         """
-        status = rules.member_of(SlotStatus, "status", update.status)
-        duration = rules.duration_of(update.actual_duration)
-        now = self._clock.now()
+        status, began, duration = rules.update_of(update)
         with self._store.write() as connection:
+            now = self._clock.now()
             agents.check_claw(agents.find(connection, agent_id), claw_identifier)
             entry = _of_agent(schedule.find(connection, key), agent_id)
-            if not rules.is_change(entry.slot, status):
-                return entry.slot
-            _check_open(entry, now)
             if status is not SlotStatus.FINISHED:
                 _check_held(connection, entry, owner, now)
+            if not rules.is_change(entry.slot, status):
+                return entry.slot
+            _check_open(entry, now, is_lenient=True)
             changes: dict[str, Any] = {"status": status}
             if status is SlotStatus.DEFERRED:
                 changes |= {"priority": min(MAX_PRIORITY, entry.slot.priority + 1)}
                 changes |= {"owner": None, "started_at": None, "attended": False}  # it was not begun after all
             if status is SlotStatus.ONGOING:
-                said = (
-                    now.replace(microsecond=0) if update.started_at is None else rules.nearest(update.started_at, now)
-                )
+                said = now.replace(microsecond=0) if update.started_at is None else rules.nearest(began, now)
                 changes |= {"attended": True, "started_at": entry.started_at or said}
-                changes |= {"owner": owner.id if owner is not None else entry.owner}
+            if status in slots.UNDER_WAY and owner is not None:
+                changes |= {"owner": owner.id}
             if status.is_terminal:
                 changes |= {"ended_at": now}
             if duration is not None:
@@ -560,8 +567,8 @@ class Calendar:
                 the slot is over or past.
         """
         begun_at = rules.instant_of("started_at", started_at)
-        now = self._clock.now()
         with self._store.write() as connection:
+            now = self._clock.now()
             agents.check_claw(agents.find(connection, agent_id), claw_identifier)
             entry = _of_agent(schedule.find(connection, key), agent_id)
             see(connection, owner, now)
@@ -602,6 +609,8 @@ class Calendar:
             CalendarRefusedError: 422, the claw identifier does not match the grammar of ids, or the limit is none.
         """
         rules.claw_identifier_of(claw_identifier)
+        if since is not None and not isinstance(since, str):
+            raise CalendarRefusedError(422, f"since is a token, not {rules.shown(since)}")
         if type(limit) is not int or not 1 <= limit <= MAX_AGENTS_PER_SYNC:
             raise CalendarRefusedError(422, f"limit is a whole number in 1..{MAX_AGENTS_PER_SYNC}")
         today = self._clock.now().date()
@@ -649,7 +658,7 @@ class Calendar:
             CalendarRefusedError: 404, the agent is not registered.
         """
         return import_file(
-            self._store, agent_id, file, source=source, zone=zone, all_day_at=all_day_at, now=self._clock.now()
+            self._store, agent_id, file, source=source, zone=zone, all_day_at=all_day_at, clock=self._clock
         )
 
     def export_ics(self, agent_id: str, first: dt.date, last: dt.date | None = None) -> bytes:
@@ -711,13 +720,13 @@ def _owned_plan(version: plans.Version, agent_id: str | None) -> plans.Version:
     return version
 
 
-def _is_open(entry: Entry, now: dt.datetime) -> bool:
-    return rules.reaches_into(entry.ends_at, entry.starts_at.date(), now)
+def _is_open(entry: Entry, now: dt.datetime, *, is_lenient: bool = False) -> bool:
+    return rules.reaches_into(entry.ends_at, entry.starts_at.date(), now, is_lenient=is_lenient)
 
 
-def _check_open(entry: Entry, now: dt.datetime) -> None:
+def _check_open(entry: Entry, now: dt.datetime, *, is_lenient: bool = False) -> None:
     """Let nothing begin whose date is over; what is under way may end whenever it does (contract, rule 7)."""
-    if entry.slot.status.is_pending and not _is_open(entry, now):
+    if entry.slot.status.is_pending and not _is_open(entry, now, is_lenient=is_lenient):
         raise CalendarRefusedError(409, f"{entry.starts_at.date()} is over: past dates are immutable")
 
 

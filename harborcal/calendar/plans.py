@@ -17,7 +17,7 @@ from harborcal.calendar.schema import FOR_EVER, plan_versions, plans
 from harborcal.calendar.slots import Entry
 from harborcal.calendar.values import Plan
 from harborcal.errors import CalendarRefusedError
-from harborcal.model import Slot
+from harborcal.model import MAX_REAL_ID, Slot
 
 _VIRTUAL_ID = re.compile(r"plan-([0-9]{1,18})-([0-9]{4}-[0-9]{2}-[0-9]{2})(T[0-9]{4}(?:[0-9]{2})?)?")
 _DAY = dt.timedelta(days=1)
@@ -170,7 +170,8 @@ def latest(connection: sa.Connection, plan_id: int) -> Version:
         .order_by(plan_versions.c.valid_from.desc())
         .limit(1)
     )
-    row = connection.execute(chosen).one_or_none()
+    is_number = type(plan_id) is int and 0 <= plan_id <= MAX_REAL_ID
+    row = connection.execute(chosen).one_or_none() if is_number else None
     if row is None:
         raise CalendarRefusedError(404, "Plan not found")
     return _version_of(row)
@@ -208,7 +209,8 @@ def insert(connection: sa.Connection, plan: Plan) -> Plan:
 
 
 def revise(connection: sa.Connection, old: Version, plan: Plan) -> Plan:
-    """Let a plan be different from its ``valid_from`` on; what it yielded before stays."""
+    """Let a plan be different from its ``valid_from`` on; what it yielded before stays, also if the clock went back."""
+    plan = dataclasses.replace(plan, valid_from=max(plan.valid_from, old.plan.valid_from))
     if old.plan.valid_from >= plan.valid_from:
         _delete_version(connection, old)
     elif old.valid_until > plan.valid_from:
@@ -225,8 +227,12 @@ def cancel(connection: sa.Connection, old: Version, date: dt.date) -> None:
 
 
 def delete_before(connection: sa.Connection, date: dt.date) -> None:
-    """Delete versions that have counted only before a date, and plans of which nothing is left."""
+    """Delete versions that have counted only before a date, and plans of which nothing is left.
+
+    What is left counts from that date on: of the deleted slots nobody could tell any more that they were real.
+    """
     connection.execute(sa.delete(plan_versions).where(plan_versions.c.valid_until <= date))
+    connection.execute(sa.update(plan_versions).where(plan_versions.c.valid_from < date).values(valid_from=date))
     left = sa.select(plan_versions.c.plan_id)
     connection.execute(sa.delete(plans).where(plans.c.id.not_in(left)))
 

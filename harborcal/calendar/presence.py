@@ -2,12 +2,15 @@
 
 An owner is one running scheduler, known by an id of its own and the claw identifier that it shares with its successors
 after a restart. What an owner has claimed is its own; another may take it up once the owner is gone: silent for 120 s,
-or followed by a later owner of the same claw and not seen since.
+or followed by a later owner of the same claw and not seen since, unless its process still runs on this machine.
 """
 
 import dataclasses
 import datetime as dt
+import os
+import socket
 import threading
+import uuid
 from typing import Any
 
 import sqlalchemy as sa
@@ -62,6 +65,7 @@ class Presence:
         self._lock = threading.Lock()
         self._open: _Batch | None = None  # guarded by _lock; the batch that waits for the turn to write
         self._begun: set[str] = set()  # guarded by _lock; owners that were seen through this calendar
+        self._pid = os.getpid()
 
     def begin(self, owner: Owner, at: dt.datetime) -> None:
         """See an owner before its first question, so that what its predecessors left is free for it.
@@ -70,6 +74,7 @@ class Presence:
             CalendarError: It cannot be written.
             CalendarUnavailableError: Other programs keep the database locked.
         """
+        self._follow_fork()
         with self._lock:
             if owner.id in self._begun:
                 return
@@ -95,15 +100,37 @@ class Presence:
             CalendarError: It cannot be written.
             CalendarUnavailableError: Other programs keep the database locked.
         """
-        with self._lock:
-            batch, is_first = (_Batch(), True) if self._open is None else (self._open, False)
-            batch.signs.append(_Sign(agent_id, owner, at, lifted))
-            self._open = batch
-        if is_first:
-            self._write(batch)
+        self._follow_fork()
+        sign = _Sign(agent_id, owner, at, lifted)
+        batch: _Batch | None = None
+        try:
+            with self._lock:
+                batch, is_first = (_Batch(), True) if self._open is None else (self._open, False)
+                batch.signs.append(sign)
+                self._open = batch
+            if is_first:
+                self._write(batch)
+        except BaseException:
+            if batch is not None and batch.signs[:1] == [sign]:
+                self._abandon(batch)
+            raise
         batch.done.wait()
         if batch.failure is not None:
             raise batch.failure
+
+    def _follow_fork(self) -> None:
+        """Leave what a parent's threads were writing to the parent: in the child they are not there to end it."""
+        if os.getpid() != self._pid:
+            self._lock = threading.Lock()
+            self._open = None
+            self._pid = os.getpid()
+
+    def _abandon(self, batch: _Batch) -> None:
+        """Let nobody wait for a batch whose first was interrupted before it could write."""
+        if not batch.done.is_set():
+            batch.failure = CalendarError("the write was interrupted")
+            self._close(batch)
+            batch.done.set()
 
     def _write(self, batch: _Batch) -> None:
         try:
@@ -139,14 +166,22 @@ _HEARD = (
 )
 _LIFTED = (
     sa.update(agents)
-    .where(agents.c.id == sa.bindparam("which"), agents.c.said == sa.bindparam("lifted"))
+    .where(
+        agents.c.id == sa.bindparam("which"),
+        agents.c.said == sa.bindparam("lifted"),
+        sa.or_(
+            agents.c.recovery_at.is_(None), agents.c.recovery_at <= sa.bindparam("at", type_=agents.c.recovery_at.type)
+        ),
+    )
     .values(said=AgentStatus.IDLE, exhaust_reason=None, recovery_at=None)
 )
 
 
 def _write(connection: sa.Connection, signs: list[_Sign]) -> None:
     connection.execute(_HEARD, [{"which": sign.agent_id, "at": sign.at} for sign in signs])
-    lifted = [{"which": sign.agent_id, "lifted": sign.lifted} for sign in signs if sign.lifted is not None]
+    lifted = [
+        {"which": sign.agent_id, "lifted": sign.lifted, "at": sign.at} for sign in signs if sign.lifted is not None
+    ]
     if lifted:
         connection.execute(_LIFTED, lifted)
     for owner, at in {sign.owner: sign.at for sign in signs if sign.owner is not None}.items():
@@ -182,4 +217,23 @@ def is_gone(connection: sa.Connection, owner_id: str, by: Owner, now: dt.datetim
         return True  # not seen for days
     if now - row.seen_at > rules.SILENCE:
         return True
-    return bool(row.is_superseded and row.claw_identifier == by.claw_identifier)
+    return bool(row.is_superseded and row.claw_identifier == by.claw_identifier) and not _is_running(owner_id)
+
+
+def name_owner() -> str:
+    """Name an owner, so that other processes of this machine can tell whether its process still runs."""
+    return f"{uuid.uuid4().hex}@{socket.gethostname()}/{os.getpid()}"
+
+
+def _is_running(owner_id: str) -> bool:
+    """Tell whether an owner is of another process of this machine that still runs."""
+    place, _, number = owner_id.partition("@")[2].rpartition("/")
+    if place != socket.gethostname() or not number.isdecimal() or int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's, but there it is
+    return True

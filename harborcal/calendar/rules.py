@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from harborcal.errors import CalendarRefusedError, ConfigurationError
 from harborcal.grammar import check_id, clean
-from harborcal.model import MAX_REAL_ID, AgentStatus, Slot, SlotKey, SlotStatus, SlotType
+from harborcal.model import MAX_REAL_ID, AgentStatus, Slot, SlotKey, SlotStatus, SlotType, SlotUpdate
 from harborcal.policy import OFFLINE_AFTER
 from harborcal.wire import MAX_DURATION, MAX_PRIORITY, check_event_data
 
@@ -114,6 +114,20 @@ def duration_of(value: object) -> int | None:
     return None if value is None else _whole("actual_duration", value, 0, MAX_DURATION, " minutes")
 
 
+def update_of(update: object) -> tuple[SlotStatus, dt.time | None, int | None]:
+    """Check an update; return its status, when it began and how long it took.
+
+    Raises:
+        CalendarRefusedError: 422, it is none, or a value is out of range.
+    """
+    if not isinstance(update, SlotUpdate):
+        raise CalendarRefusedError(422, f"an update is a SlotUpdate, not {shown(update)}")
+    if update.started_at is not None and not isinstance(update.started_at, dt.time):
+        raise CalendarRefusedError(422, f"started_at is a UTC time of day, not {shown(update.started_at)}")
+    status = member_of(SlotStatus, "status", update.status)
+    return status, update.started_at, duration_of(update.actual_duration)
+
+
 def flag_of(name: str, value: object) -> bool:
     """Check a flag.
 
@@ -201,15 +215,21 @@ def check_plannable(date: dt.date, now: dt.datetime) -> None:
         raise CalendarRefusedError(409, f"{date} is over: past dates are immutable")
 
 
-def reaches_into(ends_at: dt.datetime, date: dt.date, now: dt.datetime) -> bool:
+def reaches_into(ends_at: dt.datetime, date: dt.date, now: dt.datetime, *, is_lenient: bool = False) -> bool:
     """Tell whether a slot can still begin: its date is not over, or its stretch reaches past midnight until now.
 
-    Agents that were woken just before midnight may still say so for as long as silence is tolerated.
+    Args:
+        ends_at: When its estimate is over.
+        date: Its date.
+        now: The time.
+        is_lenient: Whether agents that were woken just before midnight may still say so, for as long as silence is
+            tolerated.
     """
     if date >= now.date():
         return True
     midnight = dt.datetime.combine(now.date(), dt.time(), dt.UTC)
-    return date == now.date() - dt.timedelta(days=1) and now < max(ends_at, midnight + SILENCE)
+    latest = max(ends_at, midnight + SILENCE) if is_lenient else ends_at
+    return date == now.date() - dt.timedelta(days=1) and now < latest
 
 
 def nearest(time: dt.time | None, now: dt.datetime) -> dt.datetime:
@@ -269,8 +289,14 @@ def is_agent_change(old: AgentStatus, new: AgentStatus) -> bool:
     return True
 
 
+_OVERLAPS = "overlaps slot "
+
+
+def is_overlap(refusal: CalendarRefusedError) -> bool:
+    """Tell whether a refusal is one of `overlap_refusal`."""
+    return refusal.status == 409 and refusal.detail.startswith(_OVERLAPS)
+
+
 def overlap_refusal(key: SlotKey, starts_at: dt.datetime, ends_at: dt.datetime) -> CalendarRefusedError:
     """Name the slot that stands in the way (contract, rule 8)."""
-    return CalendarRefusedError(
-        409, f"overlaps slot {key} ({starts_at:%Y-%m-%d %H:%M} to {ends_at:%Y-%m-%d %H:%M} UTC)"
-    )
+    return CalendarRefusedError(409, f"{_OVERLAPS}{key} ({starts_at:%Y-%m-%d %H:%M} to {ends_at:%Y-%m-%d %H:%M} UTC)")

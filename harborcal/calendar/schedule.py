@@ -53,6 +53,8 @@ def find(connection: sa.Connection, key: SlotKey) -> Entry:
     Raises:
         CalendarRefusedError: 404, there is no such slot.
     """
+    if not isinstance(key, SlotKey):
+        raise CalendarRefusedError(422, f"a slot is named by a SlotKey, not by {rules.shown(key)}")
     entry = slots.find(connection, key)
     if entry is None and key.kind is SlotKind.VIRTUAL:
         entry = _find_virtual(connection, str(key.id))

@@ -194,8 +194,12 @@ def delete(connection: sa.Connection, entry: Entry) -> None:
 
 
 def delete_before(connection: sa.Connection, date: dt.date) -> int:
-    """Delete what is past and not under way; return how many slots that were."""
-    chosen = sa.delete(slots).where(slots.c.date < date, slots.c.status.not_in(UNDER_WAY))
+    """Delete what is past and not under way; return how many slots that were.
+
+    A plan's slot that was moved into the past stays while its own date is to come: it stands for that one.
+    """
+    is_past = sa.and_(slots.c.date < date, sa.or_(slots.c.plan_date.is_(None), slots.c.plan_date < date))
+    chosen = sa.delete(slots).where(is_past, slots.c.status.not_in(UNDER_WAY))
     return connection.execute(chosen).rowcount
 
 

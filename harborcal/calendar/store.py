@@ -54,6 +54,7 @@ class Store:
         self._turn = threading.Lock()
         self._pid = os.getpid()
         self._is_closed = False
+        self._parents: list[sa.Engine] = []  # of processes that this one was forked from
         self._file: tuple[int, int] | None = None  # which file was opened; another in its place is refused
         if self._path is not None:
             _create_private(self._path)
@@ -120,7 +121,7 @@ class Store:
             CalendarError: The database cannot be used.
             LifecycleError: The calendar is closed.
         """
-        with self._turn if self._path is None else contextlib.nullcontext(), self._transaction(writes=False) as opened:
+        with self.turn() if self._path is None else contextlib.nullcontext(), self._transaction(writes=False) as opened:
             yield opened
 
     @contextlib.contextmanager
@@ -165,8 +166,14 @@ class Store:
                 connection = opened.execution_options(**{_WRITES: writes})
                 with connection.begin():
                     yield connection
+        except HarborcalError:
+            raise
         except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
             raise _translate(error) from error
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
+            raise CalendarError(
+                f"what is in the calendar's database cannot be read: {clean(str(error), 200)}"
+            ) from error
 
     def _check(self) -> None:
         self._follow_fork()
@@ -181,9 +188,12 @@ class Store:
             return
         if self._path is None:
             raise LifecycleError("calendar: a calendar in memory does not outlive a fork; open one in the child")
-        self._pid = os.getpid()
         self._turn = threading.Lock()
-        self._engine.dispose(close=False)
+        # The old one is kept, because closing its connections would touch the parent's transactions; it is not used,
+        # because its locks may be held by threads that the child does not have.
+        self._parents.append(self._engine)
+        self._engine = self._make_engine()
+        self._pid = os.getpid()
 
     # --- care -------------------------------------------------------------------------------------------------------
 
@@ -201,7 +211,10 @@ class Store:
     def close(self) -> None:
         """Close every connection; once more changes nothing."""
         self._is_closed = True
-        if os.getpid() == self._pid:
+        if os.getpid() != self._pid:
+            return
+        # The one connection of a calendar in memory is shared: it is not closed under a call that uses it.
+        with self._turn if self._path is None else contextlib.nullcontext():
             self._engine.dispose()
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime as dt
+import os
+import socket
 import threading
 from pathlib import Path
 
@@ -255,3 +257,35 @@ def test_what_was_given_back_is_free_for_all(calendar: Calendar, one: Owner, oth
     claim(calendar, key, one)
     tell(calendar, key, "deferred", one)
     assert claim(calendar, key, other) is not None
+
+
+def test_a_second_ongoing_for_what_another_holds_is_refused(
+    calendar: Calendar, refusal: Refusal, one: Owner, other: Owner
+) -> None:
+    key = calendar.add_slot("dev", at(9)).key
+    claim(calendar, key, one)
+    assert refusal(lambda: tell(calendar, key, "ongoing", other)) == (409, "slot is held by another scheduler")
+
+
+def test_what_an_owner_changes_of_what_was_left_is_its_own(
+    calendar: Calendar, clock: FakeClock, one: Owner, other: Owner
+) -> None:
+    key = calendar.add_slot("dev", at(9)).key
+    claim(calendar, key, one)
+    clock.advance(121)
+    tell(calendar, key, "paused", other)
+    assert claim(calendar, key, calendar.new_owner("claw-3")) is None
+
+
+def test_a_twin_in_another_process_that_runs_is_not_followed(calendar: Calendar) -> None:
+    slot = calendar.add_slot("dev", at(9))
+    # The parent of this process runs on this machine, and has claimed a slot under our claw.
+    twin = Owner(f"twin@{socket.gethostname()}/{os.getppid()}", "claw-1")
+    claim(calendar, slot.key, twin)
+    assert listed(calendar, calendar.new_owner("claw-1")) == []
+    gone = Owner(f"gone@{socket.gethostname()}/{2**22 + 1}", "claw-2")
+    calendar.register_agent("ops")
+    theirs = calendar.add_slot("ops", at(9))
+    calendar.claim("ops", theirs.key, at(9), owner=gone)
+    successor = calendar.new_owner("claw-2")
+    assert [slot.key for slot in calendar.heartbeat("ops", owner=successor).slots] == [theirs.key]

@@ -302,7 +302,7 @@ def test_what_has_begun_or_is_over_stays_as_it_was(calendar: Calendar, clock: Fa
     }
     clock.advance(86_400)
     assert took(calendar.import_ics("dev", file())) == {
-        "removed": [("1", "stays as it was: 2026-01-05 is over: past dates are immutable"), ("2", "")]
+        "removed": [("1", "stays as it was: slot is ongoing: what has begun stays"), ("2", "")]
     }
     assert calendar.slot(SlotKey.real(2)).status is SlotStatus.FINISHED
 
@@ -314,6 +314,83 @@ def test_what_was_changed_by_hand_stays_until_the_file_changes(calendar: Calenda
     assert times(calendar) == [("1", "20:00")]
     calendar.import_ics("dev", file(event("1", "SUMMARY:new")))
     assert times(calendar) == [("1", "10:00")]
+
+
+def test_a_series_that_was_ended_yesterday_yields_nothing_more(calendar: Calendar) -> None:
+    endless = event("m", "RRULE:FREQ=DAILY", starts="DTSTART:20260101T100000Z")
+    calendar.import_ics("dev", file(endless))
+    ended = event("m", "RRULE:FREQ=DAILY;UNTIL=20260104T235959Z", starts="DTSTART:20260101T100000Z")
+    assert took(calendar.import_ics("dev", file(ended))) == {
+        "removed": [("m", "its last occurrence was on 2026-01-04")]
+    }
+    assert times(calendar) == []
+
+
+def test_an_event_that_was_moved_into_the_past_is_no_longer_to_come(calendar: Calendar) -> None:
+    calendar.import_ics("dev", file(event("1")))
+    report = calendar.import_ics("dev", file(event("1", starts="DTSTART:20260103T100000Z")))
+    assert took(report) == {"removed": [("1", "it was moved to 2026-01-03, which is over")]}
+    assert times(calendar) == []
+
+
+def test_a_series_that_moves_takes_its_override_along(calendar: Calendar) -> None:
+    calendar.import_ics("dev", file(MASTER, MOVED))
+    later = event("m", "RRULE:FREQ=DAILY", starts="DTSTART:20260105T110000Z")
+    override = event("m", "RECURRENCE-ID:20260106T110000Z", starts="DTSTART:20260106T150000Z")
+    calendar.import_ics("dev", file(later, override))
+    assert [time for _, time in times(calendar)] == ["15:00"]
+    again = calendar.import_ics("dev", file(later, override))
+    assert len(again.unchanged) == 2
+    assert [time for _, time in times(calendar)] == ["15:00"]
+
+
+def test_an_event_that_was_made_anew_takes_the_place_of_the_old_one(calendar: Calendar) -> None:
+    calendar.import_ics("dev", file(event("old")))
+    assert took(calendar.import_ics("dev", file(event("new")))) == {"added": [("new", "")], "removed": [("old", "")]}
+    assert times(calendar) == [("2", "10:00")]
+
+
+def test_a_day_that_moves_as_a_whole_is_taken_as_a_whole(calendar: Calendar) -> None:
+    def day(minute: str) -> str:
+        starts = {number: f"DTSTART:20260106T1{number}{minute}00Z" for number in "123"}
+        return file(*(event(number, starts=start, lasts="DURATION:PT50M") for number, start in starts.items()))
+
+    calendar.import_ics("dev", day("00"))
+    assert [item.uid for item in calendar.import_ics("dev", day("30")).changed] == ["3", "2", "1"]
+    assert [time for _, time in times(calendar)] == ["11:30", "12:30", "13:30"]
+
+
+@pytest.mark.parametrize("status", [SlotStatus.ONGOING, SlotStatus.PAUSED])
+def test_work_that_is_under_way_is_not_aborted_by_an_import(calendar: Calendar, status: SlotStatus) -> None:
+    today = event("1", starts="DTSTART:20260105T090000Z")
+    calendar.import_ics("dev", file(today))
+    calendar.apply_update("dev", SlotKey.real(1), SlotUpdate(status=status))
+    recurring = event("1", "RRULE:FREQ=DAILY", starts="DTSTART:20260105T090000Z")
+    for content in (recurring, event("1", "STATUS:CANCELLED", starts="DTSTART:20260105T090000Z")):
+        calendar.import_ics("dev", file(content))
+        assert times(calendar, TODAY) == [("1", "09:00")]
+        assert calendar.slot(SlotKey.real(1)).status is status
+
+
+def test_work_that_was_done_today_is_not_asked_for_again_by_its_series(calendar: Calendar) -> None:
+    calendar.import_ics("dev", file(event("1", starts="DTSTART:20260105T090000Z")))
+    calendar.apply_update("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.FINISHED))
+    calendar.import_ics("dev", file(event("1", "RRULE:FREQ=DAILY", starts="DTSTART:20260105T090000Z")))
+    assert times(calendar, TODAY) == [("1", "09:00")]
+    assert times(calendar) == [("plan-1-2026-01-06", "09:00")]
+
+
+def test_a_locked_slot_is_removed_by_no_import(calendar: Calendar) -> None:
+    calendar.import_ics("dev", file(MASTER, MOVED))
+    calendar.lock_slot(SlotKey.real(1))
+    report = calendar.import_ics("dev", file(MASTER))
+    assert [item.reason for item in report.removed] == [
+        "stays as it was: slot is locked by an admin and cannot be changed"
+    ]
+    assert times(calendar) == [("1", "15:00")]
+    calendar.unlock_slot(SlotKey.real(1))
+    calendar.import_ics("dev", file(MASTER))
+    assert times(calendar) == [("plan-1-2026-01-06", "10:00")]
 
 
 # --- sources
@@ -447,6 +524,14 @@ def test_an_export_tells_of_the_plan_before_and_of_what_happened_after(calendar:
 def test_imported_events_keep_their_uid_when_they_are_exported(calendar: Calendar) -> None:
     calendar.import_ics("dev", file(event("me@x.test")))
     assert [entry.uid for entry in read(calendar.export_ics("dev", TODAY, TOMORROW)).events] == ["me@x.test"]
+
+
+def test_an_event_of_two_sources_is_exported_twice(calendar: Calendar) -> None:
+    calendar.import_ics("dev", file(event("1")), source="a")
+    calendar.import_ics("dev", file(event("1", starts="DTSTART:20260106T150000Z")), source="b")
+    uids = [entry.uid for entry in read(calendar.export_ics("dev", TOMORROW)).events]
+    assert len(uids) == 2
+    assert uids[0] == "1"
 
 
 def test_two_exports_of_one_state_are_the_same_but_for_their_date(calendar: Calendar) -> None:

@@ -366,3 +366,39 @@ def test_pruning_deletes_the_past_but_not_what_is_under_way(calendar: Calendar, 
 def test_only_the_past_is_pruned(calendar: Calendar, refusal: Refusal) -> None:
     assert refusal(lambda: calendar.prune(TODAY + dt.timedelta(days=1)))[0] == 409
     assert refusal(lambda: calendar.prune("yesterday"))[0] == 422  # type: ignore[arg-type]
+
+
+def test_pruning_does_not_bring_back_what_a_plan_has_yielded(calendar: Calendar, clock: FakeClock) -> None:
+    calendar.add_plan("dev", Recurrence.contract(dt.time(23, 50), first=TODAY), 30)
+    done = SlotKey.virtual("plan-1-2026-01-05")
+    calendar.apply_update("dev", done, SlotUpdate(status=SlotStatus.FINISHED))
+    later = SlotKey.virtual("plan-1-2026-01-09")
+    calendar.edit_slot(later, starts_at=at(12))
+    calendar.apply_update("dev", later, SlotUpdate(status=SlotStatus.FINISHED))
+    clock.advance(15 * 3600 + 60)  # 00:01
+    assert calendar.prune(clock.now().date()) == 1
+    assert [slot.ident for slot in calendar.heartbeat("dev").slots] == ["plan-1-2026-01-06"]
+    assert calendar.day("dev", dt.date(2026, 1, 9)) == ()
+
+
+@pytest.mark.parametrize("agent_id", [2**70, "\ud800", [], None, "a b"])
+def test_what_is_no_agents_id_is_not_found(calendar: Calendar, refusal: Refusal, agent_id: Any) -> None:
+    for call in (
+        lambda: calendar.heartbeat(agent_id),
+        lambda: calendar.add_slot(agent_id, at(10)),
+        lambda: calendar.day(agent_id, TODAY),
+    ):
+        assert refusal(call) == (404, "Agent not found")
+
+
+@pytest.mark.parametrize("plan_id", [2**70, "1", True, 1.0, None])
+def test_what_is_no_plans_id_is_not_found(calendar: Calendar, refusal: Refusal, plan_id: Any) -> None:
+    calendar.add_plan("dev", Recurrence.contract(dt.time(10), first=TODAY))
+    assert refusal(lambda: calendar.plan(plan_id)) == (404, "Plan not found")
+    assert refusal(lambda: calendar.overlaps_of(1, days=plan_id))[0] == 422
+
+
+@pytest.mark.parametrize("key", ["1", 1, None])
+def test_what_is_no_key_is_refused(calendar: Calendar, refusal: Refusal, key: Any) -> None:
+    assert refusal(lambda: calendar.slot(key))[0] == 422
+    assert refusal(lambda: calendar.apply_update("dev", SlotKey.real(1), key))[0] == 422

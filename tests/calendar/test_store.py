@@ -422,6 +422,36 @@ def test_a_calendar_in_memory_says_that_a_fork_has_no_part_in_it(clock: FakeCloc
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def test_a_calendar_in_memory_is_not_closed_under_who_uses_it(clock: FakeClock) -> None:
+    calendar = Calendar("sqlite://", clock=clock)
+    calendar.register_agent("dev")
+    ended: list[bool] = []
+
+    def use() -> None:
+        with pytest.raises(LifecycleError):
+            while True:
+                calendar.heartbeat("dev")
+        ended.append(True)
+
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    calendar.close()
+    for thread in threads:
+        thread.join()
+    assert ended == [True] * 3
+
+
+def test_a_row_that_cannot_be_read_is_told(path: Path, clock: FakeClock) -> None:
+    with opened(path, clock) as calendar:
+        calendar.register_agent("dev")
+        calendar.add_slot("dev", clock.now())
+        with raw(path) as connection:
+            connection.execute("UPDATE slots SET status = 'weird'")
+        with pytest.raises(CalendarError, match="cannot be read"):
+            calendar.heartbeat("dev")
+
+
 # --- what it needs
 
 

@@ -31,7 +31,8 @@ def export_day_range(store: Store, agent_id: str, first: dt.date, last: dt.date,
         identity = connection.execute(sa.select(meta.c.identity)).scalar_one()
         listed = sorted(schedule.entries(connection, agent_id, first, last), key=lambda entry: entry.in_order)
         uids = _uids(connection, agent_id)
-    return write((_entry(entry, uids, identity, now) for entry in listed), name=agent_id, stamp=now)
+    written = {entry.uid: entry for entry in (_entry(entry, uids, identity, now) for entry in listed)}
+    return write(written.values(), name=agent_id, stamp=now)
 
 
 def _uids(connection: sa.Connection, agent_id: str) -> dict[int, str]:
@@ -39,7 +40,9 @@ def _uids(connection: sa.Connection, agent_id: str) -> dict[int, str]:
     chosen = sa.select(imports.c.slot_id, imports.c.uid).where(
         imports.c.agent_id == agent_id, imports.c.slot_id.is_not(None), imports.c.occurrence == ""
     )
-    return {row.slot_id: row.uid for row in connection.execute(chosen)}
+    found = [(row.slot_id, row.uid) for row in connection.execute(chosen.order_by(imports.c.slot_id))]
+    first = {uid: slot_id for slot_id, uid in reversed(found)}  # the same event may have come from two files
+    return {slot_id: uid for slot_id, uid in found if first[uid] == slot_id}
 
 
 def _entry(entry: Entry, uids: dict[int, str], identity: str, now: dt.datetime) -> IcsEntry:

@@ -12,13 +12,15 @@ import sqlalchemy as sa
 
 from harborcal.calendar import agents, plans, rules, schedule, slots
 from harborcal.calendar.edits import EMPTY, PlanEdit, SlotEdit
+from harborcal.calendar.ical.components import MAX_BYTES
 from harborcal.calendar.ical.reading import IcsEvent, IcsFile, read
 from harborcal.calendar.recurrence import Recurrence
 from harborcal.calendar.schema import imports
 from harborcal.calendar.slots import Entry
 from harborcal.calendar.store import Store
 from harborcal.calendar.values import ImportedItem, ImportReport
-from harborcal.errors import CalendarRefusedError, ICalendarError
+from harborcal.clock import Clock
+from harborcal.errors import CalendarRefusedError, ConfigurationError, ICalendarError
 from harborcal.grammar import clean
 from harborcal.model import EventType, SlotKey, SlotStatus
 
@@ -39,15 +41,18 @@ def import_file(
     source: str | None,
     zone: str,
     all_day_at: dt.time,
-    now: dt.datetime,
+    clock: Clock,
 ) -> ImportReport:
     """Read a file and take it into the calendar, in one transaction (see `Calendar.import_ics`)."""
+    given: tuple[tuple[object, type], ...] = ((zone, str), (source or "", str), (all_day_at, dt.time))
+    if not all(isinstance(value, kind) for value, kind in given):
+        raise ConfigurationError("zone and source are texts, and all_day_at is a time of day")
     data, file_name = _content_of(file)
     parsed = read(data, zone=zone, all_day_at=all_day_at)
     name = clean(parsed.name or file_name if source is None else source, _SOURCE_LIMIT)
     with store.write() as connection:
         agents.find(connection, agent_id)
-        return _Import(connection, agent_id, name, now).take(parsed)
+        return _Import(connection, agent_id, name, clock.now()).take(parsed)
 
 
 def _content_of(file: bytes | str | os.PathLike[str]) -> tuple[bytes | str, str]:
@@ -57,9 +62,10 @@ def _content_of(file: bytes | str | os.PathLike[str]) -> tuple[bytes | str, str]
         raise ICalendarError(f"a calendar file is bytes, a text or a path, not {type(file).__name__}")
     path = Path(file)
     try:
-        return path.read_bytes(), path.name
-    except OSError as error:
-        raise ICalendarError(f"{path} cannot be read: {error.strerror}") from error
+        with path.open("rb") as opened:
+            return opened.read(MAX_BYTES + 1), path.name
+    except (OSError, ValueError) as error:
+        raise ICalendarError(f"{clean(str(path), 200)} cannot be read: {clean(str(error), 200)}") from error
 
 
 # --- from an event to a slot or a plan ------------------------------------------------------------------------------
@@ -89,6 +95,14 @@ def _content(event: IcsEvent) -> tuple[dict[str, Any], str]:
         "event_data": {name: value for name, value in said.items() if value},
     }
     return content, "; ".join(notes)
+
+
+def _is_gone(event: IcsEvent) -> bool:
+    return event.is_cancelled and event.occurrence is None
+
+
+def _has_no_hour(event: IcsEvent) -> bool:
+    return event.is_all_day and event.recurrence is None
 
 
 def _job_type(event: IcsEvent) -> str:
@@ -142,20 +156,25 @@ class _Import:
         self._seen: set[tuple[str, str]] = set()
 
     def take(self, parsed: IcsFile) -> ImportReport:
-        """Take every event, then remove what earlier imports brought and this file no longer has."""
+        """Remove what earlier imports brought and this file no longer has, then take every event."""
         for bad in parsed.left_out:
-            self._left_out.append(
-                ImportedItem(uid=bad.uid, occurrence=bad.occurrence_text, title=bad.title, reason=bad.reason)
-            )
-            self._seen |= {name for name in self._known if name == (bad.uid, bad.occurrence_text)}
-        # All-day events last: they take what the others leave free.
-        for event in sorted(parsed.events, key=lambda event: event.is_all_day and event.recurrence is None):
-            self._seen.add((event.uid, event.occurrence_text))
-            self._take(event)
+            item = ImportedItem(uid=bad.uid, occurrence=bad.occurrence_text, title=bad.title, reason=bad.reason)
+            self._left_out.append(item)
+            self._seen.add((bad.uid, bad.occurrence_text))
+        self._seen |= {(event.uid, event.occurrence_text) for event in parsed.events}
         if not parsed.is_partial:
             # Occurrences before their plans: what becomes of them depends on whether the plan stays.
             for uid, occurrence in sorted(set(self._known) - self._seen, key=lambda name: (not name[1], name)):
                 self._remove(uid, occurrence)
+        # What is cancelled makes room first; all-day events take what the others leave free.
+        waiting = sorted(parsed.events, key=lambda event: (not _is_gone(event), _has_no_hour(event)))
+        while waiting:
+            in_the_way = [event for event in waiting if not self._take(event, is_last=False)]
+            if len(in_the_way) == len(waiting):  # nobody has made room for another
+                for event in in_the_way:
+                    self._take(event, is_last=True)
+                break
+            waiting = in_the_way
         return ImportReport(
             added=tuple(self._added),
             changed=tuple(self._changed),
@@ -165,21 +184,25 @@ class _Import:
             source=self._source,
         )
 
-    def _take(self, event: IcsEvent) -> None:
+    def _take(self, event: IcsEvent, *, is_last: bool) -> bool:
+        """Take an event and report it; tell False where a slot is in its way that another event may still move."""
         known = self._known.get((event.uid, event.occurrence_text))
         item = ImportedItem(uid=event.uid, occurrence=event.occurrence_text, title=event.title)
         if known is not None and known.fingerprint == event.fingerprint:
             self._unchanged.append(dataclasses.replace(item, became=known.became, reason=known.reason))
-            return
+            return True
         try:
             with self._connection.begin_nested():  # an event is taken whole or not at all
                 self._apply(event, item, known)
         except CalendarRefusedError as refusal:
+            if not is_last and rules.is_overlap(refusal):
+                return False
             if known is None:
                 self._left_out.append(dataclasses.replace(item, reason=refusal.detail))
             else:
                 reason = f"stays as it was: {refusal.detail}"
                 self._unchanged.append(dataclasses.replace(item, became=known.became, reason=reason))
+        return True
 
     def _apply(self, event: IcsEvent, item: ImportedItem, known: _Known | None) -> None:
         if event.occurrence is not None and (plan_id := self._plan_of(event.uid)) is not None:
@@ -208,13 +231,20 @@ class _Import:
         if old is None or old.slot.status is SlotStatus.SKIPPED:
             edit = SlotEdit.of(starts_at=event.starts_at, **content)
             new = edit.apply(EMPTY, self._agent_id)
-            rules.check_plannable(new.starts_at.date(), self._now)
             if known is not None and known.plan_id is not None:
+                if new.starts_at.date() < self._now.date():
+                    self._remove(event.uid, event.occurrence_text, f"{new.starts_at.date()} is over")
+                    return
                 self._cancel_plan(known.plan_id)
+            rules.check_plannable(new.starts_at.date(), self._now)
             added = schedule.add(self._connection, self._placed(new, event), self._now)
             self._keep(event, item, known, slot_id=_id_of(added))
             return
         starts_at = event.starts_at
+        date = starts_at.astimezone(dt.UTC).date()
+        if date < self._now.date() <= old.starts_at.date() and old.slot.status.is_pending:
+            self._remove(event.uid, event.occurrence_text, f"it was moved to {date}, which is over")
+            return
         if event.is_all_day:
             wanted = SlotEdit.of(starts_at=starts_at, **content).apply(old, self._agent_id)
             starts_at = self._placed(wanted, event, itself=old.slot.key).starts_at
@@ -249,19 +279,29 @@ class _Import:
     def _take_plan(self, event: IcsEvent, recurrence: Recurrence, item: ImportedItem, known: _Known | None) -> None:
         last = recurrence.last_date()
         if last is not None and last < self._now.date():
+            if known is not None:
+                self._remove(event.uid, event.occurrence_text, f"its last occurrence was on {last}")
+                return
             raise CalendarRefusedError(409, f"its last occurrence was on {last}: past dates are immutable")
         content, reason = _content(event)
         item = dataclasses.replace(item, reason=reason)
+        entry = self._stored(known)
+        if entry is not None:
+            self._cancel_slot(entry)
+            recurrence = self._without_what_is_done(recurrence, entry)
         edit = PlanEdit.of(recurrence=recurrence, **content)
         old = None if known is None or known.plan_id is None else plans.latest(self._connection, known.plan_id)
         if old is not None and not old.plan.is_cancelled:
             plan = schedule.edit_plan(self._connection, old, edit, self._now)
         else:
             plan = schedule.add_plan(self._connection, self._agent_id, edit, self._now)
-            entry = self._stored(known)
-            if entry is not None:
-                self._cancel_slot(entry)
         self._keep(event, item, known, plan_id=plan.id)
+
+    def _without_what_is_done(self, recurrence: Recurrence, entry: Entry) -> Recurrence:
+        """Let a plan not yield again what its event was as a single one, and has ended today."""
+        if entry.slot.status in _UNTOUCHED or entry.starts_at.date() < self._now.date():
+            return recurrence
+        return recurrence.without(*(occurrence.local for occurrence in recurrence.on(entry.starts_at.date())))
 
     def _plan_of(self, uid: str) -> int | None:
         known = self._known.get((uid, ""))
@@ -306,13 +346,17 @@ class _Import:
         else:
             self._remove(event.uid, event.occurrence_text)
 
-    def _remove(self, uid: str, occurrence: str) -> None:
+    def _remove(self, uid: str, occurrence: str, reason: str = "") -> None:
         known = self._known[uid, occurrence]
-        item = ImportedItem(uid=uid, occurrence=occurrence, title=known.title, became=known.became)
+        item = ImportedItem(uid=uid, occurrence=occurrence, title=known.title, became=known.became, reason=reason)
         try:
-            self._undo(uid, occurrence, known)
+            with self._connection.begin_nested():
+                self._undo(uid, occurrence, known)
         except CalendarRefusedError as refusal:
             item = dataclasses.replace(item, reason=f"stays as it was: {refusal.detail}")
+            if refusal.status == 423:  # once it is unlocked, the next import removes it
+                self._removed.append(item)
+                return
         self._forget((uid, occurrence))
         self._removed.append(item)
 
@@ -320,17 +364,28 @@ class _Import:
         if known.plan_id is not None:
             self._cancel_plan(known.plan_id)
         entry = self._stored(known)
-        if entry is None:
+        if entry is None or any(
+            other.slot_id == known.slot_id for name, other in self._known.items() if name != (uid, occurrence)
+        ):
             return
         plan_stays = occurrence and self._plan_of(uid) is not None and (uid, "") in self._seen
         if plan_stays and entry.slot.status in _UNTOUCHED and entry.starts_at.date() >= self._now.date():
+            if entry.slot.is_admin_locked:
+                rules.check_editable(entry.slot)
             slots.delete(self._connection, entry)  # then the plan's own occurrence is back
             schedule.touch(self._connection, self._agent_id)
         elif not plan_stays:
             self._cancel_slot(entry)
 
     def _cancel_slot(self, entry: Entry) -> None:
-        if entry.slot.status.is_terminal:
+        """Cancel what has not begun; what is over or past is let be.
+
+        Raises:
+            CalendarRefusedError: 409, it is under way; 423, it is locked.
+        """
+        if entry.slot.status in slots.UNDER_WAY:
+            raise CalendarRefusedError(409, f"slot is {entry.slot.status}: what has begun stays")
+        if entry.slot.status.is_terminal or entry.starts_at.date() < self._now.date():
             return
         schedule.cancel(self._connection, entry, self._now)
 
