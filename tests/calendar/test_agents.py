@@ -214,3 +214,30 @@ def test_what_an_idle_agent_does_follows_from_its_ongoing_slots(
     for key in keys:
         calendar.apply_update("dev", key, SlotUpdate(status=SlotStatus.PAUSED))
     assert status(calendar) is AgentStatus.IDLE
+
+
+def test_an_exhausted_agent_may_be_given_another_reason(calendar: Calendar, clock: FakeClock) -> None:
+    calendar.set_agent_status("dev", "exhausted", reason="rate_limit")
+    until = calendar.agent("dev").recovery_at
+    clock.advance(60)
+    assert calendar.set_agent_status("dev", "exhausted", reason="billing") is False
+    agent = calendar.agent("dev")
+    assert (agent.exhaust_reason, agent.recovery_at) == (ExhaustReason.BILLING, until)
+
+
+def test_a_new_exhaustion_has_no_old_reason(calendar: Calendar, clock: FakeClock) -> None:
+    calendar.set_agent_status("dev", "exhausted", reason="billing", recovery_at=clock.now() + dt.timedelta(minutes=1))
+    clock.advance(60)
+    assert status(calendar) is AgentStatus.IDLE
+    calendar.set_agent_status("dev", "exhausted")
+    assert calendar.agent("dev").exhaust_reason is None
+
+
+def test_a_host_that_loses_an_agent_is_told_everything_anew(calendar: Calendar) -> None:
+    token = calendar.sync("claw-1").token
+    calendar.register_agent("dev", "claw-2")
+    sync = calendar.sync("claw-1", token)
+    assert (sync.full, dict(sync.schedules)) == (True, {})
+    token = calendar.sync("claw-2").token
+    calendar.register_agent("dev", "claw-2")
+    assert not calendar.sync("claw-2", token).full

@@ -289,3 +289,37 @@ def test_a_twin_in_another_process_that_runs_is_not_followed(calendar: Calendar)
     calendar.claim("ops", theirs.key, at(9), owner=gone)
     successor = calendar.new_owner("claw-2")
     assert [slot.key for slot in calendar.heartbeat("ops", owner=successor).slots] == [theirs.key]
+
+
+def test_an_agent_whose_scheduler_fell_silent_works_for_another(
+    calendar: Calendar, clock: FakeClock, one: Owner, other: Owner
+) -> None:
+    first, second = calendar.add_slot("dev", at(9)).key, calendar.add_slot("dev", at(10)).key
+    claim(calendar, first, one)
+    clock.advance(121)
+    assert claim(calendar, second, other) is not None
+
+
+def test_what_a_silent_owner_left_may_be_aborted_by_another(
+    calendar: Calendar, clock: FakeClock, one: Owner, other: Owner
+) -> None:
+    key = calendar.add_slot("dev", at(9)).key
+    claim(calendar, key, one)
+    clock.advance(121)
+    assert tell(calendar, key, "aborted", other).status is SlotStatus.ABORTED
+
+
+def test_a_slot_that_a_user_resumes_is_still_its_owners(
+    calendar: Calendar, refusal: Refusal, one: Owner, other: Owner
+) -> None:
+    key = calendar.add_slot("dev", at(9)).key
+    claim(calendar, key, one)
+    tell(calendar, key, "paused", None)
+    tell(calendar, key, "ongoing", None)
+    assert refusal(lambda: tell(calendar, key, "deferred", other))[0] == 409
+
+
+def test_a_later_scheduler_of_another_claw_takes_nothing(calendar: Calendar, one: Owner, other: Owner) -> None:
+    key = calendar.add_slot("dev", at(9)).key
+    claim(calendar, key, one)
+    assert listed(calendar, other) == []

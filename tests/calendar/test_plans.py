@@ -233,3 +233,26 @@ def test_pruning_forgets_plans_of_which_nothing_is_left(calendar: Calendar, cloc
     calendar.prune(TODAY + DAY)
     assert refusal(lambda: calendar.plan(once.id))[0] == 404
     assert [plan.id for plan in calendar.plans("dev")] == [lasting.id]
+
+
+def test_cancelling_a_plan_skips_what_is_pending_today_and_leaves_what_is_locked(calendar: Calendar) -> None:
+    plan = calendar.add_plan("dev", daily(10))
+    today = calendar.edit_slot(SlotKey.virtual("plan-1-2026-01-05"), priority=1)
+    deferred = calendar.apply_update(
+        "dev", SlotKey.virtual("plan-1-2026-01-06"), SlotUpdate(status=SlotStatus.DEFERRED)
+    )
+    locked = calendar.lock_slot(SlotKey.virtual("plan-1-2026-01-07"))
+    calendar.cancel_plan(plan.id)
+    assert [calendar.slot(slot.key).status for slot in (today, deferred, locked)] == [
+        SlotStatus.SKIPPED,
+        SlotStatus.SKIPPED,
+        SlotStatus.NOT_STARTED,
+    ]
+
+
+def test_a_plan_tells_overlaps_across_midnight(calendar: Calendar) -> None:
+    calendar.add_slot("dev", dt.datetime(2026, 1, 7, 0, 5, tzinfo=dt.UTC), 30)
+    plan = calendar.add_plan("dev", daily(23, 50), 30)
+    assert calendar.overlaps_of(plan.id) == (
+        "plan-1-2026-01-06 overlaps slot 1 (2026-01-07 00:05 to 2026-01-07 00:35 UTC)",
+    )

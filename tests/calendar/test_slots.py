@@ -402,3 +402,15 @@ def test_what_is_no_plans_id_is_not_found(calendar: Calendar, refusal: Refusal, 
 def test_what_is_no_key_is_refused(calendar: Calendar, refusal: Refusal, key: Any) -> None:
     assert refusal(lambda: calendar.slot(key))[0] == 422
     assert refusal(lambda: calendar.apply_update("dev", SlotKey.real(1), key))[0] == 422
+
+
+def test_a_slot_is_not_lengthened_into_its_neighbour(calendar: Calendar, refusal: Refusal) -> None:
+    slot = calendar.add_slot("dev", at(10), 20)
+    calendar.add_slot("dev", at(10, 30), 20)
+    assert refusal(lambda: calendar.edit_slot(slot.key, estimated_duration=40))[0] == 409
+    assert calendar.edit_slot(slot.key, estimated_duration=30).estimated_duration == 30
+
+
+def test_a_slot_before_midnight_is_not_put_onto_one_after_it(calendar: Calendar, refusal: Refusal) -> None:
+    calendar.add_slot("dev", at(0, 0, TODAY + dt.timedelta(days=1)))
+    assert refusal(lambda: calendar.add_slot("dev", at(23, 50), 30))[0] == 409
