@@ -260,7 +260,9 @@ def test_a_signal_handler_may_close_a_server() -> None:
 def test_a_calendar_is_served_until_the_program_is_interrupted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
-    with program('serve(Calendar("sqlite://"), port=int(sys.argv[1]))', str(port)) as running_program:
+    # Whoever starts the tests in the background may have had Ctrl-C ignored, and children inherit that.
+    heeding = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    with program(f'{heeding}; serve(Calendar("sqlite://"), port=int(sys.argv[1]))', str(port)) as running_program:
         deadline = time.monotonic() + 4 * PATIENCE
         while not _answers(port):
             assert time.monotonic() < deadline
