@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check lint types layers coverage bench format build test-wheel clean
+.PHONY: help run test check lint types layers coverage bench campaign planted format build test-wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -37,10 +37,16 @@ layers: $(READY) ## Check that imports point down only
 coverage: $(READY) ## Run the tests and hold coverage: 95 % overall, 100 % of the pure rooms
 	$(BIN)/python -m pytest --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
-	$(BIN)/coverage report --fail-under=100 --include='harborcal/policy.py,harborcal/prompt.py,harborcal/wire.py,harborcal/ledger.py'
+	$(BIN)/coverage report --fail-under=100 --include='harborcal/policy.py,harborcal/prompt.py,harborcal/wire.py,harborcal/ledger/*'
 
 bench: $(READY) ## Measure cost against peers in one run; prints a table, writes bench/results/
 	$(BIN)/python -m bench $(BENCH)
+
+campaign: $(READY) ## Rehearse mishaps by the thousand; CAMPAIGN="name --share 0.1" runs part of one
+	$(BIN)/python -m tests.campaigns --evidence docs/evidence.json $(CAMPAIGN)
+
+planted: $(READY) ## Plant some thirty known bugs, one at a time: the campaigns must notice each
+	$(BIN)/python -m tests.planted $(PLANTED)
 
 format: $(READY) ## Put the code into its format
 	$(BIN)/ruff check --fix .

@@ -12,6 +12,7 @@ from functools import partial
 from bench.calendar.expansion import measure_expansion
 from bench.calendar.hammer import measure_hammer
 from bench.calendar.heartbeats import measure_doors, measure_embedded
+from bench.journal import measure_journal
 from bench.meter import Sample, interleave, measure, median_of, median_ratio
 from bench.peers import WORKERS, Harborcal, IdleTransport, Peer, agent_ids, peers
 from bench.plan import Plan, Scene
@@ -296,6 +297,7 @@ MEASUREMENTS: Mapping[str, Callable[[Plan], object]] = {
     "heartbeats": measure_heartbeats,
     "tick": measure_tick,
     "tls": measure_tls,
+    "journal": measure_journal,
     "embedded": measure_embedded,
     "doors": measure_doors,
     "expansion": measure_expansion,

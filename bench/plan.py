@@ -54,6 +54,7 @@ class Plan:
         own_ticks: Over how many ticks.
         memory: How many agents the memory is spread over.
         decode: How many slots the decoded answer has.
+        completions: How many slots are completed with a journal and without.
         calendar: The carried calendar's own sizes.
     """
 
@@ -67,6 +68,7 @@ class Plan:
     own_ticks: int
     memory: int
     decode: int
+    completions: int
     calendar: CalendarSizes
 
 
@@ -84,6 +86,7 @@ FULL = Plan(
     own_ticks=25,
     memory=10_000,
     decode=20,
+    completions=200,
     calendar=CalendarSizes(
         agents=10_000,
         heartbeats=1_000,
@@ -112,6 +115,7 @@ QUICK = Plan(
     own_ticks=11,
     memory=2_000,
     decode=20,
+    completions=50,
     calendar=CalendarSizes(
         agents=10_000,
         heartbeats=50,
@@ -136,6 +140,7 @@ TINY = Plan(
     own_ticks=1,
     memory=50,
     decode=5,
+    completions=3,
     calendar=CalendarSizes(
         agents=20,
         heartbeats=5,

@@ -14,6 +14,8 @@ from typing import Any
 
 from bench.calendar.report import COMPARED as CALENDAR_COMPARED
 from bench.calendar.report import broken_promises, calendar_failures, calendar_lines, calendar_targets
+from bench.journal import COMPARED as JOURNAL_COMPARED
+from bench.journal import JournalFigures
 from bench.measurements import (
     DecodeFigures,
     MemoryFigures,
@@ -64,7 +66,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             "machine": dict(self.machine),
             "workers": WORKERS,
-            "compared": {**COMPARED, **CALENDAR_COMPARED},
+            "compared": {**COMPARED, "journal": JOURNAL_COMPARED, **CALENDAR_COMPARED},
             "figures": {name: _plain(figures) for name, figures in self.figures.items()},
             "failed_heartbeats": self.failed,
             "broken_promises": list(self.broken),
@@ -270,6 +272,16 @@ def _small_lines(figures: Mapping[str, Any]) -> Iterator[str]:
             f"Decoding an answer of {decode.slots} slots: {decode.decode_us:.1f} us per slot, "
             f"{decode.ratio:.1f} x bare json.loads ({decode.json_us:.1f})"
         )
+    if "journal" in figures:
+        journal: JournalFigures = figures["journal"]
+        yield ""
+        yield f"{journal.completions} slots completed: {JOURNAL_COMPARED}; wall time, of the disk mostly"
+        yield (
+            f"  complete(): {journal.complete_ms:.2f} ms with a journal, delivery included "
+            f"({journal.complete_to_commit:.1f} x one bare commit of {journal.commit_ms:.2f} ms), "
+            f"{journal.bare_ms:.2f} ms without"
+        )
+        yield f"  a whole slot: {journal.slot_ms:.2f} ms, {journal.slot_to_commit:.1f} x one bare commit"
 
 
 def _target_lines(report: Report) -> Iterator[str]:

@@ -14,6 +14,7 @@ from harborcal.errors import (
     HarborcalError,
     HostError,
     ICalendarError,
+    JournalError,
     LifecycleError,
     MalformedAnswerError,
     MissingExtraError,
@@ -26,11 +27,16 @@ from harborcal.errors import (
 )
 from harborcal.host import Host, Report, WakeRequest
 from harborcal.hosts.callback import CallbackHost
+from harborcal.journal import Journal
 from harborcal.model import (
+    Account,
+    AccountLine,
     ActiveSlot,
     ActiveState,
     Agent,
     AgentStatus,
+    DeadLetter,
+    DeliveryStatus,
     EventType,
     Heartbeat,
     HistoryEntry,
@@ -39,6 +45,7 @@ from harborcal.model import (
     Problem,
     SchedulerConfig,
     Slot,
+    SlotFate,
     SlotKey,
     SlotKind,
     SlotStatus,
@@ -64,10 +71,13 @@ from harborcal.transport import (
 )
 from harborcal.transports.embedded import EmbeddedTransport
 from harborcal.transports.http import HttpTransport
+from harborcal.transports.outbox import OutboxTransport
 from harborcal.transports.retrying import RetryingTransport
 from harborcal.version import __version__
 
 __all__ = [
+    "Account",
+    "AccountLine",
     "ActiveSlot",
     "ActiveState",
     "Agent",
@@ -80,8 +90,10 @@ __all__ = [
     "Clock",
     "ConfigurationError",
     "DayReader",
+    "DeadLetter",
     "DeferredDelivery",
     "DeliveryListener",
+    "DeliveryStatus",
     "EmbeddedTransport",
     "EventType",
     "HarborcalError",
@@ -91,12 +103,15 @@ __all__ = [
     "HostError",
     "HttpTransport",
     "ICalendarError",
+    "Journal",
+    "JournalError",
     "Lifecycle",
     "LifecycleError",
     "MalformedAnswerError",
     "MissingExtraError",
     "NoActiveSlotError",
     "NotSentError",
+    "OutboxTransport",
     "PluginInfo",
     "Problem",
     "Report",
@@ -105,6 +120,7 @@ __all__ = [
     "Scheduler",
     "SchedulerConfig",
     "Slot",
+    "SlotFate",
     "SlotKey",
     "SlotKind",
     "SlotMismatchError",

@@ -81,6 +81,7 @@ TIME = codec(dt.time.isoformat, dt.time.fromisoformat)
 TIME_OR_ABSENT = codec(dt.time.isoformat, dt.time.fromisoformat, exclude=_is_none)
 JSON = codec(thaw, freeze)
 LEFT_OUT_IF_NONE = dict(config(exclude=_is_none))
+LEFT_OUT = dict(config(exclude=lambda _: True))
 
 
 def enum_of(members: type[enum.StrEnum]) -> dict[str, Any]:

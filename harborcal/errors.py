@@ -12,6 +12,7 @@ HarborcalError
 │   └── MalformedAnswerError             an answer, but not this contract's
 ├── CalendarRefusedError                 any other 4xx: carries status and detail; not retried
 │   └── UpdateRefusedError               an update refused for good; the slot is settled
+├── JournalError                         the journal cannot be used, or could not be written: nothing happened
 ├── CalendarError                        the carried calendar's file or database cannot be used
 ├── ICalendarError                       a file that is no calendar
 ├── MissingExtraError (ImportError)      a part of harborcal needs packages that are not installed
@@ -134,6 +135,10 @@ class CalendarRefusedError(HarborcalError):
 
 class UpdateRefusedError(CalendarRefusedError):
     """The calendar refused an update for good; the slot is settled locally and the agent is free."""
+
+
+class JournalError(HarborcalError):
+    """The journal is damaged, in use or full. What was to be written was not, and what it speaks of was not done."""
 
 
 class CalendarError(HarborcalError):

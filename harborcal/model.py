@@ -18,6 +18,7 @@ from harborcal.codecs import (
     DATE,
     INSTANT,
     JSON,
+    LEFT_OUT,
     LEFT_OUT_IF_NONE,
     TIME,
     TIME_OR_ABSENT,
@@ -110,12 +111,27 @@ class VerdictReason(enum.StrEnum):
     SETTLED = "settled"
     TAKEN = "taken"
     NOT_DUE = "not_due"
+    MISSED = "missed"
     BACKING_OFF = "backing_off"
     AGENT_STATE = "agent_state"
     BUSY = "busy"
     OUTRANKED = "outranked"
     DISPATCHED = "dispatched"
     TAKEN_UP = "taken_up"
+
+
+class SlotFate(enum.StrEnum):
+    """What became of a slot that was seen."""
+
+    ACTIVE = "active"
+    """Its agent was woken, or is being woken."""
+    WAITING = "waiting"
+    """Listed, and not woken for a reason that is told."""
+    SETTLED = "settled"
+    REFUSED = "refused"
+    """It could not be read, or the calendar refused what was told of it."""
+    WITHDRAWN = "withdrawn"
+    """The calendar lists it no more, and nothing was begun."""
 
 
 class Lifecycle(enum.StrEnum):
@@ -270,6 +286,8 @@ class SlotUpdate(DataClassJsonMixin):
     status: SlotStatus = dataclasses.field(metadata=enum_of(SlotStatus))
     started_at: dt.time | None = dataclasses.field(default=None, metadata=TIME_OR_ABSENT)
     actual_duration: int | None = dataclasses.field(default=None, metadata=LEFT_OUT_IF_NONE)
+    idempotency_key: str = dataclasses.field(default="", compare=False, metadata=LEFT_OUT)
+    """The same whenever the same update is sent again. No part of the body: over HTTP it is a header."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -277,11 +295,13 @@ class UpdateReceipt:
     """The fate of an update: the slot's key from now on, and whether the calendar has the update yet.
 
     A virtual slot becomes real with its first update, so ``slot`` may differ from the key that was sent.
-    ``delivered=False`` comes from transports that accept updates durably and deliver them later.
+    ``delivered=False`` comes from transports that accept updates durably and deliver them later; ``number`` then tells
+    which accepted update it is, later ones having higher numbers.
     """
 
     slot: SlotKey
     delivered: bool = True
+    number: int = 0
 
 
 # --- agents and the program around them -----------------------------------------------------------------------------
@@ -316,7 +336,11 @@ _LIMITED = {
     "wake_wait": DAY,
     "lister_timeout": DAY,
     "gone_after": DAY,
+    "lease": DAY,
+    "misfire_grace": DAY,
 }
+_OPTIONAL = frozenset({"lease", "misfire_grace"})
+_ON_UNKNOWN = ("skip", "repeat")
 _COUNTS = {"history_size": 1_000_000, "max_heartbeats": 1_024, "max_wakes": 1_024, "max_abandoned": 4_096}
 
 
@@ -339,6 +363,13 @@ class SchedulerConfig(DataClassJsonMixin):
         lister_timeout: Seconds that those who are due, and ``tick()``, wait for the lister before they go by the
             last list. A call of the lister that takes five minutes is given up, and the lister asked anew.
         gone_after: Seconds after which an agent that is no longer listed is forgotten and its slot released.
+        lease: Seconds that an active slot may stay silent at least; where twice its estimate is longer, that counts.
+            Then its agent is reminded once, and after as long again the slot is aborted. None lets it be silent for
+            ever.
+        misfire_grace: Seconds after its time at which a slot that was not woken is skipped; None, the default, lets
+            it be late for ever.
+        on_unknown: What to do after a crash with a wake of which nobody knows whether it reached its agent: ``skip``
+            does not repeat it, and the lease decides; ``repeat`` sends it again with the same ``wake_id``.
         seed: Fixes jitter and wake ids, so that a rehearsal can be replayed. None, the default, draws them from
             the system's entropy.
 
@@ -356,11 +387,16 @@ class SchedulerConfig(DataClassJsonMixin):
     wake_wait: float = 10.0
     lister_timeout: float = 10.0
     gone_after: float = 120.0
+    lease: float | None = 1_800.0
+    misfire_grace: float | None = None
+    on_unknown: str = "skip"
     seed: int | None = None
 
     def __post_init__(self) -> None:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, limit in _LIMITED.items():
+            if getattr(self, name) is None and name in _OPTIONAL:
+                continue
             seconds = check_seconds(name, getattr(self, name), limit)
             object.__setattr__(self, name, seconds if seconds > 0 else defaults[name])
         if self.heartbeat_interval < SHORTEST_INTERVAL:
@@ -371,6 +407,8 @@ class SchedulerConfig(DataClassJsonMixin):
                 raise ConfigurationError(f"{name} is a whole number up to {most}, not {count!r}")
             if count <= 0:
                 object.__setattr__(self, name, defaults[name])
+        if self.on_unknown not in _ON_UNKNOWN:
+            raise ConfigurationError(f"on_unknown is one of {', '.join(_ON_UNKNOWN)}, not {self.on_unknown!r}")
         if self.seed is not None and type(self.seed) is not int:
             raise ConfigurationError(f"seed is a whole number or None, not {self.seed!r}")
 
@@ -401,7 +439,10 @@ class ActiveSlot(DataClassJsonMixin):
 
     ``started_at`` is the instant of the claim, moved along when the wall clock was set meanwhile; ``heard_at`` is
     when the agent last called, None before its first call; ``unsent`` names an update that is still owed to the
-    calendar.
+    calendar, and ``undelivered`` says whether one was accepted that has not reached it yet.
+
+    ``lease_until`` is when the agent will have been silent for too long; None while the slot rests, or where it may be
+    silent for ever. ``overdue`` says that it was reminded once: by then it is given up.
     """
 
     agent_id: str
@@ -418,6 +459,9 @@ class ActiveSlot(DataClassJsonMixin):
     pause_reason: str = ""
     unsent: SlotStatus | None = dataclasses.field(default=None, metadata=enum_of(SlotStatus))
     taken_up: bool = False
+    lease_until: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
+    overdue: bool = False
+    undelivered: bool = False
     slot: Slot
 
 
@@ -451,6 +495,41 @@ class Problem(DataClassJsonMixin):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter(DataClassJsonMixin):
+    """An accepted update that the calendar refused for good; somebody should look at it.
+
+    ``number`` names it to ``retry_dead_letter`` and ``drop_dead_letter``; ``error`` is the refusal.
+    """
+
+    number: int
+    agent_id: str
+    key: SlotKey
+    status: SlotStatus = dataclasses.field(metadata=enum_of(SlotStatus))
+    accepted_at: dt.datetime = dataclasses.field(metadata=INSTANT)
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryStatus(DataClassJsonMixin):
+    """What became of the updates that an outbox has accepted, ever since its journal began.
+
+    At every moment ``accepted == delivered + pending + dead``; ``dropped`` counts those of the dead that nobody keeps
+    any more. ``journal_error`` says why the journal could not be written the last time, ``last_error`` why an update
+    could not be delivered; empty where they could.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    pending: int = 0
+    dead: int = 0
+    dropped: int = 0
+    oldest_pending_at: dt.datetime | None = dataclasses.field(default=None, metadata=INSTANT)
+    dead_letters: tuple[DeadLetter, ...] = dataclasses.field(default=(), metadata=items_of(DeadLetter.from_dict))
+    journal_error: str = ""
+    last_error: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
     """What the ledger knows of a listed slot: each text is empty, or says how it came to be so.
 
@@ -470,6 +549,38 @@ class Verdict(DataClassJsonMixin):
     ident: str
     reason: VerdictReason = dataclasses.field(metadata=enum_of(VerdictReason))
     detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AccountLine(DataClassJsonMixin):
+    """One slot of an account, and why it has the fate it has."""
+
+    agent_id: str
+    ident: str
+    fate: SlotFate = dataclasses.field(metadata=enum_of(SlotFate))
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Account(DataClassJsonMixin):
+    """What became of every slot that a scheduler has seen since it was made.
+
+    ``seen == active + waiting + sum(settled.values()) + refused + withdrawn``, always. ``settled`` counts by status;
+    ``lines`` names the slots that are active, waiting or refused, each with its reason.
+    """
+
+    seen: int = 0
+    active: int = 0
+    waiting: int = 0
+    settled: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    refused: int = 0
+    withdrawn: int = 0
+    lines: tuple[AccountLine, ...] = dataclasses.field(default=(), metadata=items_of(AccountLine.from_dict))
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every slot seen has exactly one fate."""
+        return self.seen == self.active + self.waiting + sum(self.settled.values()) + self.refused + self.withdrawn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -536,4 +647,6 @@ class Status(DataClassJsonMixin):
     abandoned_threads: int = 0
     """Threads stuck in a callout that outlasted its timeout; at most ``max_abandoned_threads`` are replaced."""
     max_abandoned_threads: int = 0
+    delivery: DeliveryStatus | None = None
+    """What became of accepted updates; None without an outbox."""
     plugin: PluginInfo = dataclasses.field(default_factory=PluginInfo)

@@ -23,6 +23,9 @@ MAX_HEARTBEAT_DELAY = 60.0
 MAX_RETRY_AFTER = 3600.0
 """Seconds: the longest that a calendar may ask to be left alone."""
 
+SHORTEST_LEASE = 1_800.0
+"""Seconds that an active slot may stay silent at least."""
+
 OFFLINE_AFTER = 120.0
 """Seconds without a heartbeat after which the calendar calls an agent offline (contract, rule 5)."""
 
@@ -44,6 +47,8 @@ class Choice:
     verdicts: tuple[Verdict, ...] = ()
     dispatch: Slot | None = None
     take_up: Slot | None = None
+    missed: tuple[tuple[Slot, str], ...] = ()
+    """Slots whose time is over, each with the reason."""
 
 
 NOTHING = Choice()
@@ -59,6 +64,7 @@ def choose(
     interval: float,
     host_state: AgentStatus = AgentStatus.IDLE,
     busy: str = "",
+    misfire_grace: float | None = None,
 ) -> Choice:
     """Pick the most urgent slot of an answer, and say of each slot why it was or was not picked.
 
@@ -73,10 +79,12 @@ def choose(
         interval: Seconds between heartbeats, the unit in which failed wakes back off.
         host_state: What the program's lister says of the agent.
         busy: Why the agent can take nothing on, empty where it can.
+        misfire_grace: Seconds after which a slot that is still pending is missed; None for never.
     """
     if not heartbeat.slots and not heartbeat.unreadable:
         return NOTHING
-    scene = _Scene(now=now, at=at, interval=interval, busy=busy, asleep=_asleep(heartbeat, host_state))
+    asleep = asleep_of(heartbeat, host_state)
+    scene = _Scene(now=now, at=at, interval=interval, busy=busy, asleep=asleep, grace=misfire_grace)
     hindrances = [
         _hindrance(slot, standing or _UNKNOWN, scene) for slot, standing in zip(heartbeat.slots, standings, strict=True)
     ]
@@ -94,6 +102,11 @@ def choose(
         verdicts=verdicts + unreadable,
         dispatch=chosen if not in_progress else None,
         take_up=chosen if in_progress else None,
+        missed=tuple(
+            (slot, hindrance.detail)
+            for slot, hindrance in zip(heartbeat.slots, hindrances, strict=True)
+            if hindrance is not None and hindrance.reason is VerdictReason.MISSED
+        ),
     )
 
 
@@ -116,9 +129,11 @@ class _Scene:
     interval: float
     busy: str
     asleep: str
+    grace: float | None
 
 
-def _asleep(heartbeat: Heartbeat, host_state: AgentStatus) -> str:
+def asleep_of(heartbeat: Heartbeat, host_state: AgentStatus) -> str:
+    """Say why an agent is not to be woken at all; empty where it may be."""
     if heartbeat.agent_status in _ASLEEP:
         return f"the calendar calls the agent {heartbeat.agent_status}"
     if host_state in _ASLEEP:
@@ -138,6 +153,8 @@ def _hindrance(slot: Slot, standing: Standing, scene: _Scene) -> Verdict | None:
         reason = VerdictReason.TAKEN
     elif pending and (detail := _early(slot, scene.now)):
         reason = VerdictReason.NOT_DUE
+    elif pending and (detail := _missed(slot, scene)):
+        reason = VerdictReason.MISSED
     elif pending and (detail := _resting(standing, scene)):
         reason = VerdictReason.BACKING_OFF
     elif pending and (detail := scene.asleep):
@@ -156,6 +173,13 @@ def _over(slot: Slot) -> str:
 def _early(slot: Slot, now: dt.datetime) -> str:
     due = due_at(slot, now)
     return f"due at {due.replace(tzinfo=None)} UTC" if due is not None and due > now else ""
+
+
+def _missed(slot: Slot, scene: _Scene) -> str:
+    due = due_at(slot, scene.now)
+    if scene.grace is None or due is None or (scene.now - due).total_seconds() <= scene.grace:
+        return ""
+    return f"due at {due.replace(tzinfo=None)} UTC, more than {scene.grace:g} s ago"
 
 
 def _resting(standing: Standing, scene: _Scene) -> str:
@@ -208,6 +232,16 @@ def next_beat(due: float, interval: float, now: float) -> float:
     return beat if beat > now else beat + interval  # rounding may have led back to this very moment
 
 
+def lease_of(slot: Slot, shortest: float | None) -> float | None:
+    """Tell how many seconds an active slot may stay silent: twice its estimate, at least the shortest.
+
+    None, where the shortest is, says for ever.
+    """
+    if shortest is None:
+        return None
+    return max(shortest, 2 * 60.0 * (slot.estimated_duration or 0))
+
+
 # --- updates --------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +292,16 @@ def actual_duration(worked: dt.timedelta) -> int:
 def release(slot: Slot) -> SlotUpdate:
     """Give a slot back: ``deferred``, or ``aborted`` where an admin locked it (contract, rule 3)."""
     return SlotUpdate(status=SlotStatus.ABORTED if slot.is_admin_locked else SlotStatus.DEFERRED)
+
+
+def skip(slot: Slot) -> SlotUpdate:
+    """Let a slot pass: ``skipped``, or ``aborted`` where an admin locked it (contract, rule 3)."""
+    return SlotUpdate(status=SlotStatus.ABORTED if slot.is_admin_locked else SlotStatus.SKIPPED)
+
+
+def is_gentle(update: SlotUpdate) -> bool:
+    """Tell whether an update is a pause or a resume, whose 409 and 423 leave the slot active."""
+    return update.status is SlotStatus.PAUSED or (update.status is SlotStatus.ONGOING and update.started_at is None)
 
 
 def describe(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from harborcal.errors import HarborcalError
-from harborcal.model import Heartbeat, Slot, SlotKey, SlotUpdate, UpdateReceipt
+from harborcal.model import DeliveryStatus, Heartbeat, Slot, SlotKey, SlotUpdate, UpdateReceipt
 
 
 class Transport(Protocol):
@@ -55,19 +55,31 @@ class DeliveryListener(Protocol):
     Called from any thread; must not block.
     """
 
-    def delivered(self, key: SlotKey, real_key: SlotKey) -> None:
-        """The calendar took the last update that was accepted for ``key``; it is ``real_key`` from now on."""
+    def delivered(self, key: SlotKey, real_key: SlotKey, number: int) -> None:
+        """The calendar took the updates that were accepted for ``key`` up to ``number``.
 
-    def refused(self, key: SlotKey, error: HarborcalError) -> None:
-        """The calendar refused an accepted update for good."""
+        The slot is ``real_key`` from now on.
+        """
+
+    def refused(self, key: SlotKey, update: SlotUpdate, error: HarborcalError, number: int) -> None:
+        """The calendar refused accepted update ``number`` for good."""
 
 
 @runtime_checkable
 class DeferredDelivery(Protocol):
-    """A transport that accepts updates now and delivers them later (its receipts say ``delivered=False``)."""
+    """A transport that accepts updates now and delivers them later.
+
+    Its receipts say ``delivered=False`` and a ``number``: later updates have higher ones.
+    """
 
     def subscribe(self, listener: DeliveryListener) -> None:
         """Tell the listener of every later outcome."""
+
+    def replace(self, number: int, update: SlotUpdate) -> bool:
+        """Put another update in the place of an accepted one that was never sent; tell whether that was so."""
+
+    def delivery_status(self) -> DeliveryStatus:
+        """Picture what was accepted and what became of it; never blocks."""
 
 
 Capability = TypeVar("Capability")

@@ -305,6 +305,18 @@ def encode_slot(slot: Slot) -> dict[str, object]:
     }
 
 
+def decode_slot(raw: object) -> Slot:
+    """Read one slot.
+
+    Raises:
+        MalformedAnswerError: It is none, or a value is not the contract's.
+    """
+    try:
+        return _read_slot(raw)
+    except _UnreadableError as error:
+        raise MalformedAnswerError(f"not a slot: {error}") from error
+
+
 def _word(member: enum.StrEnum | None) -> str | None:
     return None if member is None else member.value
 

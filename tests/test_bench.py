@@ -47,6 +47,7 @@ def test_every_measurement_yields_figures(report: Report) -> None:
         "heartbeats",
         "tick",
         "tls",
+        "journal",
         "embedded",
         "doors",
         "expansion",

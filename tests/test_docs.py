@@ -98,3 +98,24 @@ def test_the_application_of_the_page_needs_its_key(tmp_path: Path, monkeypatch: 
     assert client.get("/calendar/plans").status_code == 401
     key = {"Authorization": "Bearer a long random text", "X-Agent-ID": "nobody"}
     assert client.get("/calendar/plans", headers=key).status_code == 404
+
+
+def test_tomorrow_is_rehearsed_in_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run("rehearsals.md", "tomorrow")
+    with contextlib.closing(space["calendar"]) as calendar:
+        told = {story.agent_id: story for story in space["tomorrow"].agents}
+        assert len(told["ada"].slots) == 4
+        assert told["ben"].is_overbooked
+        ended = [slot for slot in told["ada"].slots if slot.status == "finished"]
+        fewer = next(story for story in space["without_ada"].agents if story.agent_id == "ada")
+        assert len(ended) == 4 > len([slot for slot in fewer.slots if slot.status == "finished"])
+        assert all(slot.status == "not_started" for slot in calendar.day("ada", space["midnight"].date()))
+    assert "ben" in capsys.readouterr().out
+
+
+def test_a_drawn_day_breaks_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rehearsals.md", "drawn")["day"].violations == ()
+    assert capsys.readouterr().out

@@ -177,6 +177,15 @@ def test_flask_host_takes_an_agent_through_a_slot(
     assert [update.status for _, _, update in calendar.updates] == ["ongoing", "paused", "ongoing", "finished"]
 
 
+def test_durable_goes_on_after_it_was_killed() -> None:
+    assert run("durable.py").splitlines() == [
+        "first run: ada is woken: [calendar job Task/T-1] please handle this",
+        "first run: killed by signal 9",
+        "second run: ada is at slot 1, attempt 1; it is not woken again",
+        "second run: the calendar says finished",
+    ]
+
+
 def test_flask_host_passes_on_what_an_agent_gives_up(
     calendar: InMemoryCalendar, scheduler: Scheduler, client: FlaskClient
 ) -> None:

@@ -18,6 +18,12 @@ def sure(taken: Claim | None) -> Claim:
     return taken
 
 
+def accepted(ledger: Ledger, taken: Claim, number: int) -> None:
+    """Have an update accepted that is delivered later."""
+    receipt = UpdateReceipt(slot=ledger.key_of(taken), delivered=False, number=number)
+    ledger.took(taken, taken.first_update, receipt)
+
+
 def test_an_agent_takes_one_slot_and_a_slot_one_agent() -> None:
     ledger = Ledger(4)
     assert claim(ledger, "a", Slot(id=1)) is not None
@@ -32,20 +38,21 @@ def test_an_agent_takes_one_slot_and_a_slot_one_agent() -> None:
 def test_a_claim_is_refused_on_an_answer_that_is_older_than_the_settlement() -> None:
     ledger = Ledger(4)
     asked = ledger.ask()
-    ledger.settle(sure(claim(ledger, "a", Slot(id=1))), SlotStatus.FINISHED, now=NOW, update=FINISHED)
-    assert ledger.claim("b", Slot(id=1), asked=asked, now=NOW, at=0.0, wake_id="w") is None
-    assert ledger.claim("b", Slot(id=1), asked=ledger.ask(), now=NOW, at=0.0, wake_id="w") is not None
+    ledger.settle(sure(claim(ledger, "a", Slot(id=1))), SlotStatus.FINISHED, now=NOW, at=0.0, update=FINISHED)
+    opened_again = Slot(id=1, updated_at=NOW)
+    assert ledger.claim("b", opened_again, asked=asked, now=NOW, at=0.0, wake_id="w") is None
+    assert ledger.claim("b", opened_again, asked=ledger.ask(), now=NOW, at=0.0, wake_id="w") is not None
 
 
 def test_whoever_comes_second_changes_nothing() -> None:
     ledger = Ledger(4)
     first = sure(claim(ledger, "a", Slot(id=1)))
-    assert ledger.settle(first, SlotStatus.FINISHED, now=NOW) is not None
+    assert ledger.settle(first, SlotStatus.FINISHED, now=NOW, at=0.0) is not None
     second = sure(claim(ledger, "a", Slot(id=2)))
-    assert ledger.settle(first, SlotStatus.ABORTED, now=NOW) is None
+    assert ledger.settle(first, SlotStatus.ABORTED, now=NOW, at=0.0) is None
     assert not ledger.wake_failed(first, "late", now=NOW, at=0.0)
     assert not ledger.woken(first)
-    assert not ledger.hear(first, NOW)
+    assert not ledger.hear(first, NOW, 0.0)
     ledger.unclaim(first)
     assert ledger.active_of("a") is second
 
@@ -56,9 +63,9 @@ def test_a_confused_calendar_cannot_make_two_agents_share_a_slot() -> None:
     other = sure(claim(ledger, "b", Slot(virtual_id="plan-1-2026-01-05")))
     ledger.took(other, other.first_update, UpdateReceipt(slot=SlotKey.real(1)))
     assert ledger.key_of(other) == SlotKey.virtual("plan-1-2026-01-05")
-    ledger.settle(other, SlotStatus.FINISHED, now=NOW)
+    ledger.settle(other, SlotStatus.FINISHED, now=NOW, at=0.0)
     assert claim(ledger, "c", Slot(id=1)) is None
-    ledger.settle(one, SlotStatus.FINISHED, now=NOW)
+    ledger.settle(one, SlotStatus.FINISHED, now=NOW, at=0.0)
     assert claim(ledger, "c", Slot(id=1)) is not None
 
 
@@ -66,9 +73,10 @@ def test_the_memory_of_settled_slots_is_bounded_but_never_loses_what_is_undelive
     ledger = Ledger(1)
     asked = ledger.ask()
     kept = sure(claim(ledger, "a", Slot(id=0)))
-    ledger.settle(kept, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
+    accepted(ledger, kept, 1)
+    ledger.settle(kept, SlotStatus.FINISHED, now=NOW, at=0.0, update=FINISHED)
     for number in range(1, SETTLED_MEMORY + 2):
-        ledger.settle(sure(claim(ledger, "a", Slot(id=number))), SlotStatus.FINISHED, now=NOW, update=FINISHED)
+        ledger.settle(sure(claim(ledger, "a", Slot(id=number))), SlotStatus.FINISHED, now=NOW, at=0.0, update=FINISHED)
     standings = ledger.standings("a", [Slot(id=0), Slot(id=1), Slot(id=SETTLED_MEMORY + 1)], asked=asked, at=0.0)
     assert [bool(standing and standing.settled) for standing in standings] == [True, False, True]
 
@@ -77,7 +85,8 @@ def test_nothing_undelivered_is_lost_even_beyond_the_bound() -> None:
     ledger = Ledger(1)
     for number in range(SETTLED_MEMORY + 2):
         taken = sure(claim(ledger, "a", Slot(id=number)))
-        ledger.settle(taken, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
+        accepted(ledger, taken, number + 1)
+        ledger.settle(taken, SlotStatus.FINISHED, now=NOW, at=0.0, update=FINISHED)
     [standing] = ledger.standings("a", [Slot(id=0)], asked=ledger.ask(), at=0.0)
     assert standing is not None
     assert standing.settled
@@ -87,9 +96,9 @@ def test_a_failure_that_rolled_out_of_the_history_is_counted_in_a_new_entry() ->
     ledger = Ledger(1)
     for _ in range(2):
         assert ledger.wake_failed(sure(claim(ledger, "a", Slot(id=1))), "wake failed: x", now=NOW, at=0.0)
-        ledger.settle(sure(claim(ledger, "b", Slot(id=2))), SlotStatus.FINISHED, now=NOW)
+        ledger.settle(sure(claim(ledger, "b", Slot(id=2))), SlotStatus.FINISHED, now=NOW, at=0.0)
     assert ledger.wake_failed(sure(claim(ledger, "a", Slot(id=1))), "wake failed: x", now=NOW, at=0.0)
-    _, history = ledger.snapshot({})
+    _, history = ledger.snapshot({}, now=NOW, at=0.0)
     assert [(entry.ident, entry.count, entry.attempt) for entry in history] == [("1", 1, 3)]
 
 
@@ -102,8 +111,8 @@ def test_a_slot_whose_start_lies_ahead_of_the_clock_was_started_now() -> None:
 
 def test_outcomes_for_slots_that_nobody_knows_are_ignored() -> None:
     ledger = Ledger(1)
-    ledger.delivered(SlotKey.real(9), SlotKey.real(9))
-    assert ledger.undeliverable(SlotKey.real(9), "no") is None
+    ledger.delivered(SlotKey.real(9), SlotKey.real(9), 1, at=0.0)
+    assert ledger.undeliverable(SlotKey.real(9), "no", 2, gentle=False) is None
     ledger.forget("nobody")
 
 
@@ -123,13 +132,18 @@ def test_outcomes_that_come_later_reach_the_slot_while_it_is_active_and_after() 
     ledger = Ledger(4)
     virtual, real = SlotKey.virtual("plan-1-2026-01-05"), SlotKey.real(5)
     taken = sure(claim(ledger, "a", Slot(virtual_id="plan-1-2026-01-05")))
-    ledger.delivered(virtual, real)
+    accepted(ledger, taken, 1)
+    ledger.delivered(virtual, real, 1, at=0.0)
     assert ledger.key_of(taken) == real
-    ledger.settle(taken, SlotStatus.FINISHED, now=NOW, update=FINISHED, delivered=False)
-    ledger.delivered(real, SlotKey.real(6))
+    accepted(ledger, taken, 2)
+    ledger.settle(taken, SlotStatus.FINISHED, now=NOW, at=0.0, update=FINISHED)
+    under_way = Slot(id=6, status=SlotStatus.ONGOING)
+    ledger.delivered(real, SlotKey.real(6), 1, at=0.0)
+    assert not ledger.unheeded([under_way], asked=ledger.ask(), at=0.0), "its end is still on its way"
+    ledger.delivered(real, SlotKey.real(6), 2, at=0.0)
     asked = ledger.ask()
-    assert ledger.unheeded([Slot(id=6, status=SlotStatus.ONGOING)], asked=asked)
-    assert not ledger.unheeded([Slot(id=6)], asked=asked)
+    assert ledger.unheeded([under_way], asked=asked, at=0.0)
+    assert not ledger.unheeded([Slot(id=6)], asked=asked, at=0.0)
 
 
 def test_nothing_is_known_of_a_slot_without_an_id() -> None:

@@ -26,7 +26,7 @@ def run(name: str, replacing: tuple[str, str] = ("", "")) -> dict[str, Any]:
 
 def test_every_python_block_is_run_by_a_test_of_this_file() -> None:
     assert README.count("```python") == len(BLOCKS)
-    assert set(BLOCKS) == {"main", "carried", "host", "transport", "testing"}
+    assert set(BLOCKS) == {"main", "carried", "durable", "host", "transport", "testing"}
 
 
 def test_the_fifteen_lines_run_an_agent_over_real_http(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +63,26 @@ def test_the_same_agents_run_by_a_calendar_in_a_file(
     assert len(calendar.plans("developer")) == 1
     calendar.close()
     assert "developer was told: [calendar job Task/T-1] please handle this" in capsys.readouterr().out
+
+
+def test_what_was_under_way_before_a_crash_is_completed_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    calendar = InMemoryCalendar(agents=["developer"])
+    key = calendar.add_slot("developer", event_type="job", event_data={"type": "Task", "code": "TASK-42"})
+    with CalendarServer(calendar) as server:
+        first = run("durable", replacing=("http://127.0.0.1:8000", server.url))
+        assert first["scheduler"].tick().woken == ("developer",)
+        first["calendar"].journal.close()  # all that a dying process does for its journal
+        second = run("durable", replacing=("http://127.0.0.1:8000", server.url))
+        second["scheduler"].complete("developer", "done all the same")
+        assert second["calendar"].flush(10)
+        second["scheduler"].stop()
+        first["scheduler"].stop()
+    assert calendar.slot(key).status is harborcal.SlotStatus.FINISHED
+    assert second["scheduler"].status().history[-1].summary == "done all the same"
+    assert capsys.readouterr().out.count("developer was told") == 1
 
 
 def test_the_readmes_host_takes_wakes_and_fails_when_it_is_full() -> None:

@@ -524,6 +524,8 @@ class Calendar:
             now = self._clock.now()
             agents.check_claw(agents.find(connection, agent_id), claw_identifier)
             entry = _of_agent(schedule.find(connection, key), agent_id)
+            if owner is not None:
+                see(connection, owner, now)  # first: what its predecessors have left behind is free for it
             if status is not SlotStatus.FINISHED:
                 _check_held(connection, entry, owner, now)
             if not rules.is_change(entry.slot, status):
@@ -542,8 +544,6 @@ class Calendar:
                 changes |= {"ended_at": now}
             if duration is not None:
                 changes |= {"actual_duration": duration}
-            if owner is not None:
-                see(connection, owner, now)
             changed = slots.change(connection, schedule.materialise(connection, entry, now), now, **changes)
             schedule.touch(connection, agent_id)
             return changed.slot

@@ -5,7 +5,9 @@ Read `scheduler.py` first: it puts the parts together. Then, from the timer down
 - ``wheel``: one timer for everything that happens at an instant.
 - ``beats``: the loop; whose heartbeat is due. ``listing``, ``roster`` and ``departures`` tell who there is.
 - ``answers``: what a heartbeat's answer means.
-- ``dispatch``: claim, wake, tell the calendar.
+- ``dispatch``: claim, wake, tell the calendar; what a restart has found goes on here. ``attempts`` keeps the ledger and
+  the journal in step, ``book`` adds up what became of every slot.
+- ``leases``: agents that fall silent. ``misses``: slots whose time is over. ``days``: what the calendar's day says.
 - ``reports``: complete, abort, pause, resume. ``updates`` and ``lanes`` carry them to the calendar in order.
 - ``crew``, ``place``: threads that may hang, and who may wait for whom.
 - ``lifecycle``, ``troubles``, ``voice``: beginning and end, faults counted, the host's log.

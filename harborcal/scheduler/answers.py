@@ -2,9 +2,11 @@
 
 from harborcal.ledger import Claim
 from harborcal.model import Heartbeat, Slot
-from harborcal.policy import Choice, choose, wake_delay
+from harborcal.policy import Choice, asleep_of, choose, wake_delay
 from harborcal.scheduler.context import Context
+from harborcal.scheduler.days import Days
 from harborcal.scheduler.dispatch import Dispatch
+from harborcal.scheduler.misses import AT_ONCE, Misses
 from harborcal.scheduler.roster import Beat, Record, Roster
 from harborcal.scheduler.troubles import HEARTBEAT, QUIET_EVERY
 from harborcal.scheduler.updates import Updates
@@ -13,10 +15,23 @@ from harborcal.scheduler.updates import Updates
 class Answers:
     """Reconciles what the calendar lists with what the ledger holds, then dispatches what is due."""
 
-    def __init__(self, roster: Roster, dispatch: Dispatch, updates: Updates, context: Context) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        roster: Roster,
+        dispatch: Dispatch,
+        updates: Updates,
+        misses: Misses,
+        days: Days,
+    ) -> None:
         self._roster = roster
         self._dispatch = dispatch
         self._updates = updates
+        self._misses = misses
+        self._days = days
+        self._grace = context.config.misfire_grace
+        self._book = context.book
         self._interval = context.config.heartbeat_interval
         self._clock = context.clock
         self._ledger = context.ledger
@@ -38,10 +53,14 @@ class Answers:
         self._say_ok(record, heartbeat)
         self._note_unreadable(agent_id, heartbeat)
         claim = self._ledger.active_of(agent_id)
+        is_found = claim is not None and self._ledger.is_found(claim)
         if claim is not None:
-            self._follow(claim, heartbeat.slots, asked)
+            self._follow(claim, beat, heartbeat, asked)
+        if claim is None or not self._ledger.awaits_wake(claim):
+            self._days.look(record, is_found=is_found)
         self._remind_of_settled(heartbeat.slots, asked)
         choice = self._choose(record, heartbeat, asked)
+        self._book.listed(agent_id, heartbeat.slots, choice.verdicts)
         for verdict in self._roster.answered(record, choice.verdicts, self._clock.now()):
             self._voice.info(
                 "calendar slot verdict",
@@ -65,22 +84,28 @@ class Answers:
             interval=self._interval,
             host_state=record.agent.state,
             busy=f"the agent holds slot {claim.ident}" if claim is not None else self._dispatch.hindrance(agent_id),
+            misfire_grace=self._grace,
         )
 
     def _act(self, beat: Beat, choice: Choice, asked: int) -> None:
         # What came before may have taken long: the heartbeat may have been given up, or the agent have left.
         if not (self._lifespan.may_begin and beat.record.listed and self._roster.is_current(beat)):
             return
+        for slot, reason in choice.missed[:AT_ONCE]:
+            self._misses.skip(beat.owner, slot, reason, asked=asked)
         if choice.take_up is not None:
             self._dispatch.take_up(beat.owner, choice.take_up, asked=asked)
         elif choice.dispatch is not None:
             beat.wake = self._dispatch.dispatch(beat.owner, choice.dispatch, asked=asked)
 
-    def _follow(self, claim: Claim, slots: tuple[Slot, ...], asked: int) -> None:
+    def _follow(self, claim: Claim, beat: Beat, heartbeat: Heartbeat, asked: int) -> None:
         """Bring what an agent holds and what the calendar lists together."""
+        slots = heartbeat.slots
         for slot in slots:
             if slot.status.is_terminal and claim.born < asked and self._ledger.lists(claim, slot):
                 self._dispatch.settle_as_listed(claim, slot.status)
+        if self._ledger.is_found(claim) and self._lifespan.may_begin and beat.record.listed:
+            beat.wake = self._dispatch.find_again(claim, asleep=asleep_of(heartbeat, beat.record.agent.state))
         self._dispatch.release_if_condemned(claim)
         self._ledger.owe_again(claim, slots, asked=asked)
         if self._ledger.owes(claim):
@@ -90,7 +115,7 @@ class Answers:
         if not slots:
             return
         at = self._clock.monotonic()
-        for settled in self._ledger.unheeded(slots, asked=asked):
+        for settled in self._ledger.unheeded(slots, asked=asked, at=at):
             if not settled.failures or settled.failed_at + wake_delay(settled.failures, self._interval) <= at:
                 self._updates.resend(settled)
 

@@ -7,6 +7,8 @@ from harborcal.clock import Clock
 from harborcal.ledger import Ledger
 from harborcal.model import SchedulerConfig
 from harborcal.runner import Runner
+from harborcal.scheduler.attempts import Attempts
+from harborcal.scheduler.book import Book
 from harborcal.scheduler.lanes import Lanes
 from harborcal.scheduler.lifecycle import Lifespan
 from harborcal.scheduler.place import Place
@@ -24,6 +26,8 @@ class Context:
     runner: Runner
     wheel: Wheel
     ledger: Ledger
+    attempts: Attempts
+    book: Book
     lanes: Lanes
     lifespan: Lifespan
     place: Place

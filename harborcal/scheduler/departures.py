@@ -35,6 +35,7 @@ class Departures:
         self._after = context.config.gone_after
         self._clock = context.clock
         self._ledger = context.ledger
+        self._book = context.book
         self._lifespan = context.lifespan
         self._troubles = context.troubles
         self._on_error = context.on_error
@@ -69,6 +70,7 @@ class Departures:
             settled = claim is None or self._dispatch.release(claim, f"agent not listed for {self._after:g} s")
             if settled and self._roster.forget(record):
                 self._ledger.forget(agent_id)
+                self._book.forget(agent_id)
                 self._troubles.forget(agent_id)
         finally:
             self._ended(agent_id)

@@ -4,9 +4,10 @@ import inspect
 import random
 from collections.abc import Callable, Iterable
 
-from harborcal.errors import CalendarRefusedError, HostError
+from harborcal.errors import CalendarRefusedError, HostError, JournalError
 from harborcal.host import Host, WakeRequest
-from harborcal.ledger import Claim
+from harborcal.journal import AttemptState
+from harborcal.ledger import Claim, Sentence
 from harborcal.model import ActiveState, Slot, SlotStatus, SlotUpdate
 from harborcal.policy import describe, is_agent_unknown, release
 from harborcal.scheduler.context import Context
@@ -14,16 +15,25 @@ from harborcal.scheduler.crew import Crew
 from harborcal.scheduler.reports import AttemptReport, Reports
 from harborcal.scheduler.updates import Updates
 
+_TAKEN_UP = {
+    ActiveState.WAKING: AttemptState.ONGOING,
+    ActiveState.ONGOING: AttemptState.ONGOING,
+    ActiveState.PAUSED: AttemptState.PAUSED,
+}
+
+ANOTHER_HAS_IT = "another scheduler has taken it"
+
 MessageBuilder = Callable[[Slot], str]
 
 
 class Wake:
     """One wake on its way to the host. ``outcome`` is ``woken``, ``failed`` or ``undone`` at its end, empty before."""
 
-    __slots__ = ("claim", "outcome")
+    __slots__ = ("claim", "is_reminder", "outcome")
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, *, is_reminder: bool = False) -> None:
         self.claim = claim
+        self.is_reminder = is_reminder
         self.outcome = ""
 
     @property
@@ -44,7 +54,9 @@ class Dispatch:
         *,
         message: MessageBuilder,
         randomness: random.Random,
+        watch: Callable[[Claim], None],
     ) -> None:
+        self._watch = watch
         self._host = host
         self._updates = updates
         self._reports = reports
@@ -52,11 +64,13 @@ class Dispatch:
         self._randomness = randomness
         self._runner = context.runner
         self._ledger = context.ledger
+        self._attempts = context.attempts
         self._lanes = context.lanes
         self._clock = context.clock
         self._place = context.place
         self._troubles = context.troubles
         self._lifespan = context.lifespan
+        self._voice = context.voice
         self._crew: Crew[Wake] = Crew(
             "wake",
             context,
@@ -69,27 +83,39 @@ class Dispatch:
 
     def dispatch(self, agent_id: str, slot: Slot, *, asked: int) -> Wake | None:
         """Claim a slot, at this instant, and have its agent woken; None where another was quicker."""
-        now, at = self._clock.now(), self._clock.monotonic()
-        claim = self._ledger.claim(agent_id, slot, asked=asked, now=now, at=at, wake_id=self._new_id())
-        if claim is None:
-            return None
+        claim = self._attempts.claim(agent_id, slot, asked=asked, wake_id=self._new_id())
+        return None if claim is None else self._submit(claim)
+
+    def _submit(self, claim: Claim) -> Wake | None:
         wake = Wake(claim)
         if not self._crew.submit([wake]):
-            self._ledger.unclaim(claim)
+            self._attempts.unclaim(claim)
             return None
+        self._watch(claim)
         return wake
 
     def take_up(self, agent_id: str, slot: Slot, *, asked: int) -> bool:
         """Follow a slot that the calendar calls ongoing or paused, without a wake; tell whether it was free."""
-        now, at = self._clock.now(), self._clock.monotonic()
-        claim = self._ledger.take_up(agent_id, slot, asked=asked, now=now, at=at, wake_id=self._new_id())
+        claim = self._attempts.take_up(agent_id, slot, asked=asked, wake_id=self._new_id())
         if claim is None:
             return False
         with self._lanes.enter_if_free(claim) as free:
             if not free or self._is_ours(claim):
+                self._note_taken_up(claim)
                 return True  # where it is not free, its agent is reporting already
-            self._ledger.unclaim(claim)
+            self._attempts.unclaim(claim)
             return False
+
+    def _note_taken_up(self, claim: Claim) -> None:
+        self._watch(claim)
+        try:
+            self._attempts.reserve(claim, _TAKEN_UP[self._ledger.state_of(claim)])
+        except JournalError as error:
+            self._journal_failed(claim, error)  # a restart finds it at the calendar again
+
+    def _journal_failed(self, claim: Claim, error: JournalError) -> None:
+        err = describe(error)
+        self._voice.fault(claim.agent_id, "journal", err, "calendar journal failed", agent=claim.agent_id, err=err)
 
     def _is_ours(self, claim: Claim) -> bool:
         """Ask a calendar that several schedulers share for a slot that is under way."""
@@ -102,17 +128,19 @@ class Dispatch:
         return f"{self._randomness.getrandbits(128):032x}"
 
     def _enter(self, wake: Wake) -> None:
-        outcome = self._attempt(wake.claim)
+        outcome = self._remind(wake.claim) if wake.is_reminder else self._attempt(wake.claim)
         # Only now, with everything told: whoever waits for the wake waits for its update too.
         wake.outcome = wake.outcome or outcome
 
     def _attempt(self, claim: Claim) -> str:
         """Wake the agent, then tell the calendar that the slot is ongoing; return the wake's outcome."""
         if not self._lifespan.may_begin or not self._ledger.is_active(claim):
-            self._ledger.unclaim(claim)  # or it was settled while the wake was queued
+            self._unclaim(claim)  # or it was settled while the wake was queued
             return "undone"
-        if not self._claim(claim) or not self._ledger.is_active(claim):
+        if not self._reserve(claim) or not self._claim(claim) or not self._ledger.is_active(claim):
             return "undone"  # another one has it; or its agent was quicker and has settled it
+        if self._updates.asks_for_slots and not self._write_wake(claim):
+            return "undone"
         try:
             self._wake_agent(claim)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
@@ -120,6 +148,46 @@ class Dispatch:
             return "failed"
         self._woken(claim)
         return "woken"
+
+    def _unclaim(self, claim: Claim) -> None:
+        """Undo a claim whose wake was not entered; what a restart has found goes on waiting for its wake."""
+        if self._ledger.is_found(claim):
+            self._ledger.await_wake(claim)
+        else:
+            self._attempts.unclaim(claim)
+
+    def _lose(self, claim: Claim, reason: str) -> None:
+        """End a claim whose slot is not ours; of what a restart has found, a wake may have been entered before."""
+        if self._ledger.is_found(claim):
+            self._attempts.settle(claim, SlotStatus.ABORTED, reason=reason)
+        else:
+            self._attempts.unclaim(claim)
+
+    def _reserve(self, claim: Claim) -> bool:
+        """Write the attempt before anything of it happens: without a journal nothing new begins."""
+        state = AttemptState.CLAIMING if self._updates.asks_for_slots else AttemptState.WAKING
+        try:
+            if claim.record and state is AttemptState.WAKING:
+                self._attempts.enter(claim, is_claimed=False)
+            self._attempts.reserve(claim, state)
+        except JournalError as error:
+            self._journal_failed(claim, error)
+            self._unclaim(claim)
+            return False
+        self._troubles.clear(claim.agent_id, "journal")
+        return True
+
+    def _write_wake(self, claim: Claim) -> bool:
+        """Write, after the calendar has given us the slot, that its wake is entered."""
+        try:
+            self._attempts.enter(claim, is_claimed=True)
+        except JournalError as error:
+            self._journal_failed(claim, error)
+            with self._lanes.enter(claim):
+                if self._ledger.is_active(claim):
+                    self._give_back_or_condemn(claim, f"wake not entered: {describe(error)}")
+            return False
+        return True
 
     def _claim(self, claim: Claim) -> bool:
         """Take the slot at a calendar that several schedulers share, before its wake; tell whether it is ours.
@@ -131,15 +199,21 @@ class Dispatch:
                 return False
             try:
                 if self._updates.claim(claim, wakes=True):
+                    self._ledger.confirm(claim)
                     return True
+            except CalendarRefusedError as refusal:
+                self._lose(claim, describe(refusal))
+                return False
             except BaseException as error:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
                 if self._ledger.was_told(claim):
                     self._give_back_or_condemn(claim, f"claim failed: {describe(error)}")
-                    return False
-            self._ledger.unclaim(claim)
+                else:
+                    self._unclaim(claim)
+                return False
+            self._lose(claim, ANOTHER_HAS_IT)
             return False
 
-    def _wake_agent(self, claim: Claim) -> None:
+    def _wake_agent(self, claim: Claim, *, reminder: bool = False) -> None:
         with self._place.inside("wake"):
             message = self._message(claim.slot)
             if not isinstance(message, str):
@@ -151,6 +225,7 @@ class Dispatch:
                 slot=claim.slot,
                 attempt=claim.attempt,
                 wake_id=claim.wake_id,
+                reminder=reminder,
                 report=AttemptReport(claim, self._reports),
             )
             returned = self._host.wake_agent(request)
@@ -160,7 +235,7 @@ class Dispatch:
 
     def _woken(self, claim: Claim) -> None:
         with self._lanes.enter(claim):
-            if not self._ledger.woken(claim):
+            if not self._attempts.woken(claim):
                 return
             self._troubles.clear(claim.agent_id, "wake")
             try:
@@ -175,14 +250,11 @@ class Dispatch:
                 return  # its agent has settled it, or it was given up: nothing hangs on this wake any more
             self._troubles.note(claim.agent_id, "wake", reason)
             if self._ledger.last_word(claim) is not None:
-                self._ledger.woken(claim)  # it has reached its agent, whose last word may be with the calendar
+                self._attempts.woken(claim)  # it has reached its agent, whose last word may be with the calendar
             elif not self._ledger.was_told(claim):
-                self._settle_failed(claim, reason)
+                self._attempts.fail(claim, reason)
             else:
                 self._give_back_or_condemn(claim, reason)
-
-    def _settle_failed(self, claim: Claim, reason: str) -> None:
-        self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic())
 
     def _overdue(self, wake: Wake, reason: str) -> None:
         """Count a wake that has not returned as failed, unless its agent has reported: then it has reached it.
@@ -190,9 +262,13 @@ class Dispatch:
         Called on the timer's thread, so it neither waits nor sends: what is owed goes out with the next heartbeat.
         """
         claim = wake.claim
+        if wake.is_reminder:
+            wake.outcome = "failed"
+            self._troubles.note(wake.owner, "wake", f"reminder failed: wake_agent {reason}")
+            return
         if self._ledger.was_heard(claim):
             wake.outcome = "woken"
-            self._ledger.woken(claim)
+            self._attempts.woken(claim)
             return
         with self._lanes.enter_if_free(claim) as free:
             if free and self._ledger.is_active(claim) and self._ledger.state_of(claim) is ActiveState.WAKING:
@@ -201,65 +277,139 @@ class Dispatch:
                 self._troubles.note(wake.owner, "wake", words)
                 if self._ledger.was_told(claim):  # claimed at the calendar: it is given back with the next heartbeat
                     self._ledger.woken(claim)
-                    self._ledger.condemn(claim, words)
+                    self._ledger.condemn(claim, Sentence(release(claim.slot), words))
                 else:
-                    self._settle_failed(claim, words)
+                    self._attempts.fail(claim, words)
+
+    # --- silence ----------------------------------------------------------------------------------------------------
+
+    def remind(self, claim: Claim) -> None:
+        """Have a silent agent woken once more, for the same attempt."""
+        self._crew.submit([Wake(claim, is_reminder=True)])
+
+    def _remind(self, claim: Claim) -> str:
+        if not self._lifespan.may_begin or not self._ledger.is_active(claim):
+            return "undone"
+        if not self._ledger.was_reminded(claim):
+            return "undone"  # heard while this was queued
+        try:
+            self._attempts.remind(claim)
+            self._voice.warn("calendar agent is silent", agent=claim.agent_id, slot=claim.ident, reminded=True)
+            self._wake_agent(claim, reminder=True)
+        except JournalError as error:
+            self._journal_failed(claim, error)
+            return "failed"
+        except BaseException as error:  # noqa: BLE001 - whatever a host raises, the lease goes on
+            self._troubles.note(claim.agent_id, "wake", f"reminder failed: {describe(error)}")
+            return "failed"
+        self._troubles.clear(claim.agent_id, "wake")
+        return "woken"
+
+    def give_up(self, claim: Claim) -> None:
+        """Abort a slot whose agent stayed silent after its reminder too."""
+        reason = f"no report within {claim.lease:g} s"
+        sentence = Sentence(SlotUpdate(status=SlotStatus.ABORTED), reason, is_expired=True)
+        with self._lanes.enter(claim):
+            expires_at = self._ledger.expires_at(claim)
+            if expires_at is None or expires_at > self._clock.monotonic() or not self._ledger.was_reminded(claim):
+                return  # heard at the last moment
+            self._voice.warn("calendar slot given up", agent=claim.agent_id, slot=claim.ident, err=sentence.reason)
+            if not self._end_by(claim, sentence):
+                self._ledger.condemn(claim, sentence)
 
     # --- giving back ------------------------------------------------------------------------------------------------
 
     def release(self, claim: Claim, reason: str) -> bool:
         """Give back the slot of an agent that is gone; tell whether it is settled."""
         with self._lanes.enter(claim):
-            return not self._ledger.is_active(claim) or self._give_back(claim, reason, retry=False)
+            return not self._ledger.is_active(claim) or self._end_by(claim, Sentence(release(claim.slot), reason))
 
     def release_if_condemned(self, claim: Claim) -> None:
-        """Give back a slot whose giving back has failed before, unless an update of it is under way just now."""
-        reason = self._ledger.condemned(claim)
-        if reason:
+        """End a slot whose ending has failed before, unless an update of it is under way just now."""
+        sentence = self._ledger.condemned(claim)
+        if sentence is not None:
             with self._lanes.enter_if_free(claim) as free:
                 if free and self._ledger.is_active(claim):
-                    self._give_back(claim, reason, retry=True)
+                    self._end_by(claim, sentence, is_failed_wake=not sentence.is_expired)
 
     def _give_back_or_condemn(self, claim: Claim, reason: str) -> None:
-        if not self._give_back(claim, reason, retry=True):
+        sentence = Sentence(release(claim.slot), reason)
+        if not self._end_by(claim, sentence, is_failed_wake=True):
             self._ledger.woken(claim)
-            self._ledger.condemn(claim, reason)
+            self._ledger.condemn(claim, sentence)
 
-    def _give_back(self, claim: Claim, reason: str, *, retry: bool) -> bool:
-        """Undo what the calendar was told of a slot, in its lane; tell whether it is settled.
+    def _end_by(self, claim: Claim, sentence: Sentence, *, is_failed_wake: bool = False) -> bool:
+        """End a slot by an update of our own, in its lane; tell whether it is settled.
 
         Where the agent's last word may be with the calendar already, that word is sent again instead. A calendar that
         does not know the agent has nothing to be told.
 
         Args:
             claim: Which attempt.
-            reason: Why it is given back.
-            retry: Whether this is a failed wake, which is tried again after a rest once the slot is deferred.
+            sentence: By which update, and why.
+            is_failed_wake: Whether it is tried again after a rest, once the slot is deferred.
         """
-        update = self._ledger.last_word(claim) or release(claim.slot)
+        last_word = self._ledger.last_word(claim)
+        update = last_word or sentence.update
+        is_expired = sentence.is_expired and last_word is None
         told: SlotUpdate | None = update
-        delivered = True
+        is_tried_again = is_failed_wake and not update.status.is_terminal
+        ended = {"status": SlotStatus.ABORTED} if is_tried_again else {}  # this attempt is over, its slot is not
+        self._attempts.annotate(claim, reason=sentence.reason, is_expired=is_expired, **ended)
         try:
-            delivered = self._updates.push(claim, update).delivered
+            self._updates.push(claim, update)
         except CalendarRefusedError as refusal:
             if not is_agent_unknown(refusal):
                 return not self._ledger.is_active(claim)
             told = None
         except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
             return False
-        if retry and not update.status.is_terminal:
-            self._settle_failed(claim, reason)
+        if is_tried_again:
+            self._attempts.fail(claim, sentence.reason)
         else:
-            now = self._clock.now()
-            self._ledger.settle(claim, update.status, now=now, reason=reason, update=told, delivered=delivered)
+            self._attempts.settle(claim, update.status, reason=sentence.reason, update=told, is_expired=is_expired)
         return True
 
-    def settle_as_listed(self, claim: Claim, status: SlotStatus) -> None:
-        """Settle an active slot that the calendar lists as over, unless an update of it is under way just now."""
+    def settle_as_listed(self, claim: Claim, status: SlotStatus, reason: str = "") -> bool:
+        """Settle an active slot by what the calendar says, unless an update of it is under way; tell whether it did."""
         with self._lanes.enter_if_free(claim) as free:
-            if free:
-                reason = f"the calendar lists it as {status}"
-                self._ledger.settle(claim, status, now=self._clock.now(), reason=reason)
+            if not free:
+                return False
+            reason = reason or f"the calendar lists it as {status}"
+            return self._attempts.settle(claim, status, reason=reason) is not None
+
+    # --- after a restart --------------------------------------------------------------------------------------------
+
+    def find_again(self, claim: Claim, *, asleep: str) -> Wake | None:
+        """Go on with an attempt that was found again, with the first answer of its agent's calendar.
+
+        One whose wake was not entered is woken, as soon as its agent may be. Any other is followed, if the calendar
+        still gives it to us.
+        """
+        if self._ledger.awaits_wake(claim):
+            if not asleep and not self.hindrance(claim.agent_id) and self._ledger.take_wake(claim):
+                return self._submit(claim)
+            return None
+        if self._ledger.is_found(claim):
+            self._confirm(claim)
+        return None
+
+    def _confirm(self, claim: Claim) -> None:
+        with self._lanes.enter_if_free(claim) as free:
+            if not free or not self._ledger.is_active(claim):
+                return
+            try:
+                is_ours = self._updates.claim(claim, wakes=False)
+            except CalendarRefusedError as refusal:
+                self._ledger.confirm(claim)  # it is over, or gone: the next update, or the day, tells which
+                self._troubles.note(claim.agent_id, "update", refusal)
+                return
+            except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
+                return  # the next heartbeat asks again
+            self._ledger.confirm(claim)
+            self._voice.info("calendar attempt found again", agent=claim.agent_id, slot=claim.ident, ours=is_ours)
+            if not is_ours:
+                self._attempts.settle(claim, SlotStatus.ABORTED, reason=ANOTHER_HAS_IT)
 
     # --- the crew's doors -------------------------------------------------------------------------------------------
 
@@ -291,7 +441,8 @@ class Dispatch:
             self._undo(wake)
 
     def _undo(self, wake: Wake) -> None:
-        self._ledger.unclaim(wake.claim)
+        if not wake.is_reminder:
+            self._unclaim(wake.claim)
         wake.outcome = "undone"
 
     @property

@@ -18,6 +18,7 @@ class Reports:
     def __init__(self, updates: Updates, context: Context) -> None:
         self._updates = updates
         self._ledger = context.ledger
+        self._attempts = context.attempts
         self._lanes = context.lanes
         self._clock = context.clock
         self._lifespan = context.lifespan
@@ -34,21 +35,30 @@ class Reports:
 
     def _end(self, claim: Claim, update: SlotUpdate, *, summary: str = "", reason: str = "") -> None:
         with self._lifespan.call():
-            self._hear(claim)
+            is_heard = self._attempts.hear(claim)
+            if not is_heard and not self._ledger.has_expired(claim):
+                raise NoActiveSlotError(claim.agent_id)
             with self._lanes.enter(claim):
-                self._must_be_active(claim)
+                if not self._ledger.is_active(claim):
+                    self._end_late(claim, update, summary or reason)
+                    return
                 # From inside the wake too, the calendar learns of the start before it learns of the end.
                 self._updates.push_owed(claim)
-                receipt = self._updates.push(claim, update, summary=summary)
-                self._ledger.settle(
-                    claim,
-                    update.status,
-                    now=self._clock.now(),
-                    reason=reason,
-                    summary=summary,
-                    update=update,
-                    delivered=receipt.delivered,
-                )
+                self._attempts.annotate(claim, reason=reason, summary=summary)
+                self._updates.push(claim, update, summary=summary)
+                self._attempts.settle(claim, update.status, reason=reason, summary=summary, update=update)
+
+    def _end_late(self, claim: Claim, update: SlotUpdate, words: str) -> None:
+        """Take the report of an agent that was given up for silent.
+
+        While the calendar has not been told, it is told this instead; else the history is amended, and nothing sent.
+        """
+        if not self._ledger.has_expired(claim):
+            raise NoActiveSlotError(claim.agent_id)
+        number = self._ledger.undelivered(claim)
+        is_replaced = bool(number) and self._updates.replace(number, update)
+        if not self._attempts.amend(claim, summary=words, update=update if is_replaced else None):
+            raise NoActiveSlotError(claim.agent_id)
 
     def pause(self, claim: Claim, reason: str) -> None:
         """Tell the calendar that the slot rests; a slot that rests already is left alone."""
@@ -60,8 +70,9 @@ class Reports:
                     return
                 # Also from inside the wake: the calendar learns of the start before it learns of the pause.
                 self._updates.push_owed(claim)
+                self._attempts.annotate(claim, pause_reason=_kept(reason))
                 self._updates.push(claim, SlotUpdate(status=SlotStatus.PAUSED), gentle=True)
-                self._ledger.pause(claim, _kept(reason), self._clock.now(), self._clock.monotonic())
+                self._attempts.pause(claim, _kept(reason))
 
     def resume(self, claim: Claim) -> None:
         """Tell the calendar that the slot goes on; a slot that runs is left alone."""
@@ -73,7 +84,7 @@ class Reports:
                     return
                 self._updates.push_owed(claim)
                 self._updates.push(claim, SlotUpdate(status=SlotStatus.ONGOING), gentle=True)
-                self._ledger.resume(claim, self._clock.now())
+                self._attempts.resume(claim)
 
     def renew(self, claim: Claim) -> None:
         """Take note that the agent is alive."""
@@ -81,7 +92,7 @@ class Reports:
             self._hear(claim)
 
     def _hear(self, claim: Claim) -> None:
-        if not self._ledger.hear(claim, self._clock.now()):
+        if not self._attempts.hear(claim):
             raise NoActiveSlotError(claim.agent_id)
 
     def _must_be_active(self, claim: Claim) -> None:

@@ -23,6 +23,7 @@ class Record:
         "failures",
         "gone_since",
         "last_heartbeat_at",
+        "look_at",
         "queued_for",
         "said",
         "said_at",
@@ -39,6 +40,7 @@ class Record:
         self.verdicts: tuple[Verdict, ...] = ()
         # Of the heartbeat under way.
         self.failures = 0
+        self.look_at = 0.0  # when its days are looked at next
         self.said: object = None
         self.said_at = 0.0
 
@@ -90,6 +92,11 @@ class Roster:
             for record in missing.values():
                 if record.gone_since is None:
                     record.gone_since = now
+
+    def expect(self, agent: Agent, now: float) -> None:
+        """Know of an agent that was there before a restart; where the next list leaves it out, it is gone from then."""
+        with self._lock:
+            self._records.setdefault(agent.id, Record(agent, now))
 
     def _queue(self, record: Record) -> None:
         if record.queued_for != record.due and record.current is None:

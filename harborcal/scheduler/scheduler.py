@@ -5,32 +5,47 @@ from types import TracebackType
 from typing import Self
 
 from harborcal.clock import Clock, SystemClock
-from harborcal.errors import ConfigurationError, HarborcalError, NoActiveSlotError, SlotMismatchError
+from harborcal.errors import (
+    CalendarRefusedError,
+    ConfigurationError,
+    HarborcalError,
+    NoActiveSlotError,
+    SlotMismatchError,
+)
 from harborcal.host import Host
+from harborcal.journal import Journal, JournalKeeper
 from harborcal.ledger import Claim, Ledger
 from harborcal.model import (
+    Account,
+    Agent,
     Lifecycle,
     PluginInfo,
     SchedulerConfig,
     Slot,
     SlotKey,
     SlotStatus,
+    SlotUpdate,
     Status,
     TickReport,
     Verdict,
     check_seconds,
 )
-from harborcal.policy import OFFLINE_AFTER, describe
+from harborcal.policy import OFFLINE_AFTER, describe, is_gentle
 from harborcal.prompt import build_wake_message
 from harborcal.runner import Runner, ThreadRunner
 from harborcal.scheduler.answers import Answers
+from harborcal.scheduler.attempts import Attempts
 from harborcal.scheduler.beats import Beats
+from harborcal.scheduler.book import Book
 from harborcal.scheduler.context import Context
+from harborcal.scheduler.days import Days
 from harborcal.scheduler.departures import Departures
 from harborcal.scheduler.dispatch import Dispatch, MessageBuilder
 from harborcal.scheduler.lanes import Lanes
+from harborcal.scheduler.leases import Leases
 from harborcal.scheduler.lifecycle import Lifespan
 from harborcal.scheduler.listing import Lister, Listing
+from harborcal.scheduler.misses import Misses
 from harborcal.scheduler.place import Place
 from harborcal.scheduler.reports import Reports
 from harborcal.scheduler.roster import Roster
@@ -51,7 +66,9 @@ class Scheduler:
     After `stop` those that would do something raise `LifecycleError`; `status` and `explain` go on telling.
 
     Args:
-        transport: The way to the calendar. The scheduler owns it and closes it at its end.
+        transport: The way to the calendar. The scheduler owns it and closes it at its end. Where an `OutboxTransport`
+            is among its layers, attempts are kept in its journal too, and what was under way before a restart is active
+            again from the start.
         host: The way to the agents.
         agents: Lists the agents there are now; called at every tick, from one thread at a time.
         config: Intervals, limits and sizes.
@@ -90,12 +107,26 @@ class Scheduler:
         self._ledger = Ledger(self._config.history_size)
         self._roster = Roster(self._config.heartbeat_interval)
         self._wheel = Wheel(self._clock, self._on_error)
+        self._book = Book()
+        keeper = find(transport, JournalKeeper)
+        if keeper is not None and not isinstance(keeper.journal, Journal):
+            raise ConfigurationError(f"a transport's journal is a harborcal.Journal, not {keeper.journal!r}")
+        attempts = Attempts(
+            self._ledger,
+            self._book,
+            None if keeper is None else keeper.journal,
+            self._clock,
+            lease=self._config.lease,
+            on_unknown=self._config.on_unknown,
+        )
         context = Context(
             config=self._config,
             clock=self._clock,
             runner=self._runner,
             wheel=self._wheel,
             ledger=self._ledger,
+            attempts=attempts,
+            book=self._book,
             lanes=Lanes(),
             lifespan=self._lifespan,
             place=self._place,
@@ -105,20 +136,42 @@ class Scheduler:
         )
         updates = Updates(transport, context)
         self._reports = Reports(updates, context)
-        self._dispatch = Dispatch(host, updates, self._reports, context, message=message, randomness=randomness)
+        self._dispatch = Dispatch(
+            host,
+            updates,
+            self._reports,
+            context,
+            message=message,
+            randomness=randomness,
+            watch=self._watch,
+        )
+        self._leases = Leases(self._dispatch, context)
         self._beats = Beats(
             transport,
             context,
             listing=Listing(agents, self._place, self._troubles, self._voice),
             roster=self._roster,
-            answers=Answers(self._roster, self._dispatch, updates, context),
+            answers=Answers(
+                context,
+                roster=self._roster,
+                dispatch=self._dispatch,
+                updates=updates,
+                misses=Misses(updates, context),
+                days=Days(transport, self._dispatch, updates, context),
+            ),
             dispatch=self._dispatch,
             departures=Departures(self._roster, self._dispatch, context),
             randomness=randomness,
         )
-        deferred = find(transport, DeferredDelivery)
-        if deferred is not None:
-            deferred.subscribe(_Outcomes(self._ledger, self._troubles, self._clock))
+        self._deferred = find(transport, DeferredDelivery)
+        if self._deferred is not None:
+            self._deferred.subscribe(_Outcomes(self._ledger, attempts, self._troubles, self._clock))
+        for claim in attempts.restore():
+            self._roster.expect(Agent(id=claim.agent_id), self._clock.monotonic())
+            self._leases.watch(claim)
+
+    def _watch(self, claim: Claim) -> None:
+        self._leases.watch(claim)
 
     def _on_error(self, source: str, error: BaseException) -> None:
         self._voice.fault("", source, error, "calendar scheduler fault", part=source, err=describe(error))
@@ -194,8 +247,9 @@ class Scheduler:
         try:
             self._wheel.close()
             self._beats.close()
+            self._leases.close()
             self._dispatch.close()
-            left = self._dispatch.wait(self._beats.wait(timeout))
+            left = self._leases.wait(self._dispatch.wait(self._beats.wait(timeout)))
             self._lifespan.wait_for_calls(max(0.0, left))
         finally:
             self._end()
@@ -248,7 +302,10 @@ class Scheduler:
         """Report that an agent's work is done: the calendar is told ``finished``, then the slot is settled.
 
         Of two terminal calls at once the second waits for the first and is told `NoActiveSlotError`. A call that began
-        while one slot was active never settles another.
+        while one slot was active never settles another. Over an outbox the call returns once the report is on disk.
+
+        The report of an agent that was given up for silent is honoured: while the calendar has not been told that, it
+        is told ``finished`` instead; else the report is noted in the history (``late``), and nothing is sent.
 
         Args:
             agent_id: Whose slot.
@@ -261,16 +318,17 @@ class Scheduler:
             UpdateRefusedError: The calendar refused for good; the slot is settled.
             CalendarRefusedError: The calendar refused for now; the slot stays active.
             TransportError: The calendar gave no answer; the slot stays active, and the call may be repeated.
+            JournalError: The journal cannot be written; nothing happened, and the call may be repeated.
             LifecycleError: The scheduler has stopped, or an update of this very slot is under way in this thread.
         """
-        self._reports.complete(self._claim_of(agent_id, slot), summary)
+        self._reports.complete(self._claim_of(agent_id, slot, or_expired=True), summary)
 
     def abort(self, agent_id: str, reason: str = "", *, slot: SlotKey | Slot | None = None) -> None:
         """Report that an agent's work will not be done: the calendar is told ``aborted``, then the slot is settled.
 
         Arguments and errors are those of `complete`; the reason is kept in the history.
         """
-        self._reports.abort(self._claim_of(agent_id, slot), reason)
+        self._reports.abort(self._claim_of(agent_id, slot, or_expired=True), reason)
 
     def pause(self, agent_id: str, reason: str = "", *, slot: SlotKey | Slot | None = None) -> None:
         """Report that an agent's work rests; pauses do not count as work. Pausing what is paused changes nothing.
@@ -287,7 +345,7 @@ class Scheduler:
         self._reports.resume(self._claim_of(agent_id, slot))
 
     def renew(self, agent_id: str, *, slot: SlotKey | Slot | None = None) -> None:
-        """Report that an agent is alive, and nothing else; the status shows when it was last heard.
+        """Report that an agent is alive, and nothing else: that renews its lease, as every other call does.
 
         Raises:
             NoActiveSlotError: The agent holds no slot.
@@ -296,16 +354,21 @@ class Scheduler:
         """
         self._reports.renew(self._claim_of(agent_id, slot))
 
-    def _claim_of(self, agent_id: str, fence: SlotKey | Slot | None) -> Claim:
+    def _claim_of(self, agent_id: str, fence: SlotKey | Slot | None, *, or_expired: bool = False) -> Claim:
+        """Find the attempt that a report is about: the active one, or the one that ended because nobody reported."""
         self._lifespan.check()
         if not isinstance(agent_id, str):
             raise ConfigurationError(f"an agent id is a string, not {agent_id!r}")
         if fence is not None and not isinstance(fence, SlotKey | Slot):
             raise ConfigurationError(f"slot is a SlotKey or a Slot, not {fence!r}")
         claim = self._ledger.active_of(agent_id)
+        key = fence.key if isinstance(fence, Slot) else fence
+        if or_expired and (claim is None or (key is not None and not self._ledger.means(claim, key))):
+            expired = self._ledger.expired_of(agent_id, key)
+            if expired is not None:
+                return expired
         if claim is None:
             raise NoActiveSlotError(agent_id)
-        key = fence.key if isinstance(fence, Slot) else fence
         if key is not None and not self._ledger.means(claim, key):
             raise SlotMismatchError(agent_id, f"{key.kind} {key}", claim.ident)
         return claim
@@ -324,7 +387,8 @@ class Scheduler:
                 enabled=False, lifecycle=state, heartbeat_every=self._config.heartbeat_interval, plugin=self._plugin
             )
         last_heartbeats = self._roster.last_heartbeats()
-        active, history = self._ledger.snapshot(last_heartbeats)
+        now, at = self._clock.now(), self._clock.monotonic()
+        active, history = self._ledger.snapshot(last_heartbeats, now=now, at=at)
         last_errors, problems, own = self._troubles.snapshot()
         agents, heartbeats_under_way = self._roster.counts()
         return Status(
@@ -341,10 +405,15 @@ class Scheduler:
             history=history,
             heartbeats_under_way=heartbeats_under_way,
             wakes_under_way=self._dispatch.under_way,
-            abandoned_threads=self._beats.abandoned + self._dispatch.abandoned,
+            abandoned_threads=self._beats.abandoned + self._dispatch.abandoned + self._leases.abandoned,
             max_abandoned_threads=self._config.max_abandoned,
+            delivery=None if self._deferred is None else self._deferred.delivery_status(),
             plugin=self._plugin,
         )
+
+    def account(self) -> Account:
+        """Tell what became of every slot seen since this scheduler was made; the sums always agree."""
+        return Account() if self._lifespan.is_copy else self._book.account()
 
     def explain(self, agent_id: str) -> tuple[Verdict, ...]:
         """Tell of every slot in an agent's last answer why it was or was not dispatched; empty for unknown agents."""
@@ -357,22 +426,24 @@ class Scheduler:
 class _Outcomes:
     """Hears from a transport that delivers later what became of its updates."""
 
-    def __init__(self, ledger: Ledger, troubles: Troubles, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, attempts: Attempts, troubles: Troubles, clock: Clock) -> None:
         self._ledger = ledger
+        self._attempts = attempts
         self._troubles = troubles
         self._clock = clock
 
-    def delivered(self, key: SlotKey, real_key: SlotKey) -> None:
-        """Enter that the calendar has taken the last update that was accepted for a slot."""
-        self._ledger.delivered(key, real_key)
+    def delivered(self, key: SlotKey, real_key: SlotKey, number: int) -> None:
+        """Enter that the calendar has taken what was accepted for a slot."""
+        self._ledger.delivered(key, real_key, number, at=self._clock.monotonic())
 
-    def refused(self, key: SlotKey, error: HarborcalError) -> None:
-        """Enter that the calendar will never take it: the slot is settled, if it was not."""
+    def refused(self, key: SlotKey, update: SlotUpdate, error: HarborcalError, number: int) -> None:
+        """Enter that the calendar will never take an update: it ends the slot, unless that was only to rest."""
         reason = describe(error)
-        claim = self._ledger.undeliverable(key, reason)
+        passes = isinstance(error, CalendarRefusedError) and error.status in {409, 423}
+        claim = self._ledger.undeliverable(key, reason, number, gentle=is_gentle(update) and passes)
         if claim is not None:
             self._troubles.note(claim.agent_id, "update", error)
-            self._ledger.settle(claim, SlotStatus.ABORTED, now=self._clock.now(), reason=reason, refusal=reason)
+            self._attempts.settle(claim, SlotStatus.ABORTED, reason=reason, refusal=reason)
 
 
 def _check_doors(transport: object, host: object, agents: object, message: object) -> None:

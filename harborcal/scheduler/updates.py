@@ -1,11 +1,11 @@
 """The one way by which updates reach the calendar, and what their refusal means."""
 
-from harborcal.errors import CalendarRefusedError, LifecycleError, TransportError, UpdateRefusedError
+from harborcal.errors import CalendarRefusedError, JournalError, LifecycleError, TransportError, UpdateRefusedError
 from harborcal.ledger import Claim, Settled
 from harborcal.model import SlotStatus, SlotUpdate, UpdateReceipt
 from harborcal.policy import Refusal, describe, read_refusal
 from harborcal.scheduler.context import Context
-from harborcal.transport import ClaimingTransport, Transport, find
+from harborcal.transport import ClaimingTransport, DeferredDelivery, Transport, find
 
 
 class Updates:
@@ -14,12 +14,19 @@ class Updates:
     def __init__(self, transport: Transport, context: Context) -> None:
         self._transport = transport
         self._claiming = find(transport, ClaimingTransport)
+        self._deferred = find(transport, DeferredDelivery)
         self._ledger = context.ledger
+        self._attempts = context.attempts
         self._lanes = context.lanes
         self._clock = context.clock
         self._place = context.place
         self._troubles = context.troubles
         self._voice = context.voice
+
+    @property
+    def asks_for_slots(self) -> bool:
+        """Whether the calendar is asked for a slot before its wake."""
+        return self._claiming is not None
 
     def claim(self, claim: Claim, *, wakes: bool) -> bool:
         """Have the calendar give the slot to this scheduler alone, where it can; tell whether it is ours.
@@ -64,6 +71,7 @@ class Updates:
         Raises:
             UpdateRefusedError: Refused for good; the slot is settled.
             CalendarRefusedError: Refused for now; the slot is as it was.
+            JournalError: It could not be accepted for later delivery; nothing happened.
             TransportError: The outcome is unknown; the slot is as it was.
         """
         tried_before = self._ledger.was_tried(claim, update)
@@ -84,7 +92,7 @@ class Updates:
             if _is_outcome_unknown(error):
                 self._ledger.lost(claim, update)
             self._complain(claim, update, error)
-            if isinstance(error, TransportError) or not isinstance(error, Exception):
+            if isinstance(error, TransportError | JournalError) or not isinstance(error, Exception):
                 raise
             raise TransportError(f"the transport failed: {describe(error)}") from error
         self._ledger.took(claim, update, receipt)
@@ -107,9 +115,7 @@ class Updates:
         if meaning is not Refusal.FINAL:
             return
         reason = describe(refusal)
-        self._ledger.settle(
-            claim, SlotStatus.ABORTED, now=self._clock.now(), reason=reason, summary=summary, refusal=reason
-        )
+        self._attempts.settle(claim, SlotStatus.ABORTED, reason=reason, summary=summary, refusal=reason)
         raise UpdateRefusedError(refusal.status, refusal.detail, refusal.repeated) from refusal
 
     def push_owed(self, claim: Claim) -> None:
@@ -131,6 +137,14 @@ class Updates:
                 except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
                     return
 
+    def replace(self, number: int, update: SlotUpdate) -> bool:
+        """Put another update in the place of an accepted one that was never sent; tell whether that was so.
+
+        Raises:
+            JournalError: It could not be written; nothing has changed.
+        """
+        return self._deferred is not None and self._deferred.replace(number, update)
+
     def resend(self, settled: Settled) -> None:
         """Send a settled slot's last update again: the calendar goes on as if it had not taken it."""
         claim, update = settled.claim, settled.update
@@ -140,7 +154,7 @@ class Updates:
             at = self._clock.monotonic()
             try:
                 with self._place.inside("update"):
-                    self._transport.update_slot(claim.agent_id, self._ledger.key_of(claim), update)
+                    receipt = _checked(self._transport.update_slot(claim.agent_id, self._ledger.key_of(claim), update))
             except CalendarRefusedError as refusal:
                 final = read_refusal(refusal, update, tried_before=True, gentle=False) is Refusal.FINAL
                 self._complain(claim, update, refusal)
@@ -149,7 +163,7 @@ class Updates:
                 self._complain(claim, update, error)
                 self._ledger.resent(settled, at=at, error=describe(error))
             else:
-                self._ledger.resent(settled, at=at)
+                self._ledger.resent(settled, at=at, receipt=receipt)
 
 
 def _checked(receipt: object) -> UpdateReceipt:
@@ -162,4 +176,4 @@ def _is_outcome_unknown(error: BaseException) -> bool:
     """Tell whether the calendar may have applied what failed so; a refusal says that it has not."""
     if isinstance(error, TransportError):
         return error.is_outcome_unknown
-    return not isinstance(error, CalendarRefusedError)
+    return not isinstance(error, CalendarRefusedError | JournalError)

@@ -69,11 +69,15 @@ class _Channel:
         if self._settings["verify"] is False and url.startswith("https:"):
             raise ConfigurationError("the session does not verify certificates: name the authority with ca_file")
 
-    def prepare(self, method: str, url: str, agent_id: str, body: bytes | None) -> requests.PreparedRequest:
+    def prepare(
+        self, method: str, url: str, agent_id: str, body: bytes | None, idempotency_key: str = ""
+    ) -> requests.PreparedRequest:
         request = copy.copy(self._template)
         request.method, request.url, request.body = method, url, body
         request.headers = self._template.headers.copy()
         request.headers["X-Agent-ID"] = agent_id
+        if idempotency_key:
+            request.headers["Idempotency-Key"] = idempotency_key
         if body is None:
             request.headers.pop("Content-Length", None)  # the template posts nothing, and says so
         else:
@@ -210,7 +214,8 @@ class HttpTransport:
         """
         check_id("agent_id", agent_id)
         path, body = wire.update_path(slot), wire.encode_update(update)
-        return wire.decode_update(self._exchange("PATCH", path, agent_id, body), slot)
+        key = check_id("idempotency_key", update.idempotency_key) if update.idempotency_key else ""
+        return wire.decode_update(self._exchange("PATCH", path, agent_id, body, idempotency_key=key), slot)
 
     def day(self, agent_id: str, date: dt.date) -> tuple[Slot, ...]:
         """List the agent's slots of that UTC date as the calendar has them, by time.
@@ -226,7 +231,7 @@ class HttpTransport:
         """
         check_id("agent_id", agent_id)
         query = wire.day_query(date)
-        return wire.decode_day(self._exchange("GET", wire.DAY_PATH, agent_id, None, query))
+        return wire.decode_day(self._exchange("GET", wire.DAY_PATH, agent_id, None, query=query))
 
     def close(self) -> None:
         """Close every connection and cut short the calls that are under way. Idempotent."""
@@ -241,13 +246,16 @@ class HttpTransport:
 
     # --- one exchange
 
-    def _exchange(self, method: str, path: str, agent_id: str, body: bytes | None, query: str = "") -> bytes:
+    def _exchange(
+        self, method: str, path: str, agent_id: str, body: bytes | None, *, query: str = "", idempotency_key: str = ""
+    ) -> bytes:
         url = net.check_url(self._base_url, path) + (f"?{query}" if query else "")
         deadline = net.Deadline(self._timeout, self._clock.monotonic)
         handled = sys.exception()
         channel = self._take()
         try:
-            answer = self._ask(channel, channel.prepare(method, url, agent_id, body), deadline)
+            request = channel.prepare(method, url, agent_id, body, idempotency_key)
+            answer = self._ask(channel, request, deadline)
         except HarborcalError as error:
             if not deadline.expired:
                 raise

@@ -167,6 +167,7 @@ def test_failures_are_forgotten_when_a_later_attempt_ends_from_inside_its_wake()
     key = world.add(id=1)
     world.scheduler.tick()
     world.scheduler.tick()
+    world.clock.advance(1)
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
     world.scheduler.tick()
     assert attempts(world) == [("1", 1), ("1", 2), ("1", 1)]
@@ -213,6 +214,7 @@ def test_the_first_failure_of_a_slot_that_was_opened_again_leaves_its_earlier_en
     key = world.add(id=1)
     world.scheduler.tick()
     world.scheduler.complete("dev")
+    world.clock.advance(1)
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
     world.host.fail_next(RuntimeError("no"))
     world.scheduler.tick()
@@ -300,6 +302,7 @@ def test_the_end_of_an_earlier_attempt_is_not_told_again_of_a_slot_that_was_open
     key = world.add(id=1)
     world.scheduler.tick()
     world.scheduler.complete("dev")
+    world.clock.advance(1)
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
     world.scheduler.tick()
     layer.listed = (Slot(id=1, status=SlotStatus.ONGOING),)
@@ -357,8 +360,7 @@ def test_an_answer_older_than_the_delivery_of_the_end_does_not_open_the_slot_aga
 def test_an_answer_older_than_a_refusal_is_not_what_the_next_one_is_compared_with() -> None:
     def refuse() -> None:
         world.calendar.set_slot(key, priority=7)
-        layer.kept.clear()
-        layer.listeners[0].refused(key, CalendarRefusedError(422, "no such minute"))
+        layer.refuse(key, CalendarRefusedError(422, "no such minute"))
 
     world, layer = stale_world(later=True)
     key = world.add(id=1, priority=5)
@@ -490,7 +492,7 @@ def test_a_receipt_that_comes_after_the_end_holds_no_slot() -> None:
     class Late(Later):
         def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
             if slot.kind == "virtual":
-                self.listeners[0].refused(slot, CalendarRefusedError(410, "gone"))
+                self.refuse(slot, CalendarRefusedError(410, "gone"))
             return UpdateReceipt(slot=SlotKey.real(9))
 
         def heartbeat(self, agent_id: str) -> Heartbeat:
@@ -1362,7 +1364,7 @@ def test_an_undeliverable_update_of_an_active_slot_is_a_fault_of_its_agent() -> 
     world, layer = stale_world(later=True)
     key = world.add(id=1)
     world.scheduler.tick()
-    layer.listeners[0].refused(key, CalendarRefusedError(410, "gone"))
+    layer.refuse(key, CalendarRefusedError(410, "gone"))
     assert world.scheduler.status().problems["dev"]["update"].message == "calendar refused (410): gone"
 
 

@@ -2,12 +2,14 @@
 
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from harborcal import (
     Agent,
     CalendarRefusedError,
+    DeliveryStatus,
     Heartbeat,
     LifecycleError,
     NoActiveSlotError,
@@ -23,6 +25,7 @@ from harborcal import (
     VerdictReason,
     WakeRequest,
 )
+from harborcal.ledger import STALE_FOR
 from harborcal.testing import InMemoryCalendar
 from harborcal.transport import DeliveryListener
 from tests.world import World
@@ -251,9 +254,54 @@ def test_a_slot_that_is_opened_again_on_purpose_is_woken_again() -> None:
     key = world.add(id=1)
     world.scheduler.tick()
     world.scheduler.complete("dev")
+    world.clock.advance(1)
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
     world.scheduler.tick()
     assert world.host.woken == [("dev", "1"), ("dev", "1")]
+
+
+def test_a_slot_that_is_listed_as_it_was_before_its_claim_is_not_woken_again_but_told_again() -> None:
+    world, layer = scripted_world()
+    key = world.add(id=1)
+    before = world.calendar.slot(key)
+    world.scheduler.tick()
+    world.scheduler.complete("dev")
+    layer.listed = (before,)  # a fail-over to a copy that has not seen any of it
+    world.scheduler.tick()
+    assert world.scheduler.explain("dev")[0].detail == "settled just now: the calendar may be behind"
+    assert world.sent[2:] == []
+    world.clock.advance(STALE_FOR)
+    world.scheduler.tick()
+    assert world.sent[2:] == [("dev", "finished")]
+    assert world.host.woken == [("dev", "1")]
+
+
+def test_a_virtual_slot_that_is_listed_as_virtual_again_is_told_again_and_not_woken() -> None:
+    world, layer = scripted_world()
+    key = world.calendar.add_virtual_slot("dev", 3, updated_at=None)
+    before = world.calendar.slot(key)
+    world.scheduler.tick()
+    world.scheduler.complete("dev")
+    layer.listed = (before,)
+    world.clock.advance(STALE_FOR)
+    world.scheduler.tick()
+    assert [status for _, status in world.sent] == ["ongoing", "finished", "finished"]
+    assert len(world.host.wakes) == 1
+
+
+def test_a_calendar_that_tells_no_changes_is_believed_to_be_behind_for_a_while_then_to_have_opened_the_slot() -> None:
+    world, layer = scripted_world()
+    world.add(id=1)
+    layer.listed = (Slot(id=1),)
+    world.scheduler.tick()
+    world.scheduler.complete("dev")
+    world.clock.advance(STALE_FOR - 1)
+    world.scheduler.tick()
+    assert len(world.host.wakes) == 1
+    assert world.scheduler.explain("dev")[0].reason is VerdictReason.SETTLED
+    world.clock.advance(1)
+    world.scheduler.tick()
+    assert len(world.host.wakes) == 2
 
 
 @pytest.mark.parametrize("listed", [SlotStatus.ONGOING, SlotStatus.PAUSED])
@@ -316,28 +364,45 @@ class Later(Layer):
         self.listeners: list[DeliveryListener] = []
         self.kept: list[Callable[[], UpdateReceipt]] = []
 
+        self.accepted = 0
+        self.latest: SlotUpdate | None = None
+
     def subscribe(self, listener: DeliveryListener) -> None:
         self.listeners.append(listener)
 
+    def replace(self, number: int, update: SlotUpdate) -> bool:
+        raise AssertionError("no test here reports late")
+
+    def delivery_status(self) -> DeliveryStatus:
+        return DeliveryStatus(accepted=self.accepted, pending=len(self.kept), delivered=self.accepted - len(self.kept))
+
     def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
         self.kept.append(lambda: self.inner.update_slot(agent_id, slot, update))
-        return UpdateReceipt(slot=slot, delivered=False)
+        self.accepted += 1
+        self.latest = update
+        return UpdateReceipt(slot=slot, delivered=False, number=self.accepted)
 
     def deliver(self, key: SlotKey) -> None:
         receipt = UpdateReceipt(slot=key)
         while self.kept:
             receipt = self.kept.pop(0)()
-        self.listeners[0].delivered(key, receipt.slot)
+        self.listeners[0].delivered(key, receipt.slot, self.accepted)
+
+    def refuse(self, key: SlotKey, refusal: CalendarRefusedError) -> None:
+        """Have the calendar refuse the latest update, after it has taken those before it."""
+        self.kept.clear()
+        latest = self.latest or SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9, 0))
+        self.listeners[0].refused(key, latest, refusal, self.accepted)
 
 
-def later_world() -> tuple[World, Later]:
+def later_world(**options: Any) -> tuple[World, Later]:
     layers: list[Later] = []
 
     def wrap(calendar: InMemoryCalendar) -> Layer:
         layers.append(Later(calendar))
         return Layer(layers[0])  # type: ignore[arg-type] # found through the wrapper all the same
 
-    return World(wrap=wrap), layers[0]
+    return World(wrap=wrap, **options), layers[0]
 
 
 def test_a_slot_is_not_taken_again_while_its_terminal_update_is_undelivered() -> None:
@@ -373,7 +438,7 @@ def test_an_undeliverable_update_settles_the_slot_with_the_refusal() -> None:
     world, later = later_world()
     key = world.add(id=1)
     world.scheduler.tick()
-    later.listeners[0].refused(key, CalendarRefusedError(410, "gone"))
+    later.refuse(key, CalendarRefusedError(410, "gone"))
     [entry] = world.scheduler.status().history
     assert (entry.status, entry.reason) == ("aborted", "calendar refused (410): gone")
 
@@ -383,8 +448,7 @@ def test_an_undeliverable_terminal_update_keeps_the_slot_settled_until_it_change
     key = world.add(id=1)
     world.scheduler.tick()
     world.scheduler.complete("dev")
-    later.kept.clear()
-    later.listeners[0].refused(key, CalendarRefusedError(422, "no such minute"))
+    later.refuse(key, CalendarRefusedError(422, "no such minute"))
     world.scheduler.tick()
     world.scheduler.tick()
     assert len(world.host.wakes) == 1

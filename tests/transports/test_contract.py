@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from harborcal.errors import CalendarRefusedError, ConfigurationError, LifecycleError, TransportError
+from harborcal.journal import Journal
 from harborcal.model import AgentStatus, Slot, SlotKey, SlotStatus, SlotUpdate
-from harborcal.testing import CalendarServer, FakeClock, InMemoryCalendar
+from harborcal.testing import CalendarServer, CallerRunner, FakeClock, InMemoryCalendar
 from harborcal.transport import DayReader, Transport, find
 from harborcal.transports.embedded import EmbeddedTransport
 from harborcal.transports.http import HttpTransport
+from harborcal.transports.outbox import OutboxTransport
 from harborcal.transports.retrying import RetryingTransport
 from tests.transports.carried import CarriedCalendar
 
@@ -94,19 +96,40 @@ def embedded_with_retries(calendar: CarriedCalendar) -> Iterator[Way]:
     yield Way(transport, calendar, tries=3)
 
 
+@contextlib.contextmanager
+def through_an_outbox(calendar: InMemoryCalendar, folder: Path) -> Iterator[Way]:
+    journal = Journal(folder / "journal.db")
+    with contextlib.closing(OutboxTransport(calendar, journal, runner=CallerRunner())) as transport:
+        yield Way(transport, calendar)
+
+
 TO_A_FAKE = [in_memory, over_http, with_retries, in_memory_with_retries]
 TO_THE_CARRIED_ONE = [embedded, embedded_with_retries]
 
 
+@pytest.fixture(params=[*TO_A_FAKE, *TO_THE_CARRIED_ONE, through_an_outbox], ids=lambda way: way.__name__)
+def way(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> Iterator[Way]:
+    with _open(request.param, tmp_path, folder) as way:
+        yield way
+
+
 @pytest.fixture(params=[*TO_A_FAKE, *TO_THE_CARRIED_ONE], ids=lambda way: way.__name__)
-def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
-    if request.param in TO_A_FAKE:
-        with request.param(InMemoryCalendar(FakeClock(), agents=["dev"])) as way:
+def answering_way(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> Iterator[Way]:
+    """A way by which the calendar's answer to an update comes with the call."""
+    with _open(request.param, tmp_path, folder) as way:
+        yield way
+
+
+@contextlib.contextmanager
+def _open(kind: Callable[..., Any], tmp_path: Path, folder: Path) -> Iterator[Way]:
+    if kind in TO_THE_CARRIED_ONE:
+        carried = CarriedCalendar(tmp_path / "calendar.db")
+        carried.add_agent("dev")
+        with contextlib.closing(carried.calendar), kind(carried) as way:
             yield way
         return
-    carried = CarriedCalendar(tmp_path / "calendar.db")
-    carried.add_agent("dev")
-    with contextlib.closing(carried.calendar), request.param(carried) as way:
+    calendar = InMemoryCalendar(FakeClock(), agents=["dev"])
+    with through_an_outbox(calendar, folder) if kind is through_an_outbox else kind(calendar) as way:
         yield way
 
 
@@ -142,10 +165,10 @@ def test_a_slot_that_is_ongoing_is_no_longer_listed(way: Way) -> None:
     assert way.heartbeat() == ()
 
 
-def test_an_unknown_agent_is_refused(way: Way) -> None:
-    assert way.refusal_of(lambda: way.heartbeat("ops")) == (404, "Agent not found")
-    way.calendar.remove_agent("dev")
-    assert way.refusal_of(lambda: way.update(SlotKey.real(1), ONGOING)) == (404, "Agent not found")
+def test_an_unknown_agent_is_refused(answering_way: Way) -> None:
+    assert answering_way.refusal_of(lambda: answering_way.heartbeat("ops")) == (404, "Agent not found")
+    answering_way.calendar.remove_agent("dev")
+    assert answering_way.refusal_of(lambda: answering_way.update(SlotKey.real(1), ONGOING)) == (404, "Agent not found")
 
 
 # --- updates
@@ -179,17 +202,17 @@ def test_id_0_is_an_id(way: Way) -> None:
     assert way.calendar.slot(SlotKey.real(0)).status is SlotStatus.ONGOING
 
 
-def test_a_virtual_slots_first_update_tells_its_real_key(way: Way) -> None:
-    way.calendar.add_virtual_slot("dev", 3)
-    real = way.update(VIRTUAL, ONGOING)
+def test_a_virtual_slots_first_update_tells_its_real_key(answering_way: Way) -> None:
+    answering_way.calendar.add_virtual_slot("dev", 3)
+    real = answering_way.update(VIRTUAL, ONGOING)
     assert real == SlotKey.real(1)
-    assert way.update(real, FINISHED) == real
-    assert way.calendar.slot(real).status is SlotStatus.FINISHED
+    assert answering_way.update(real, FINISHED) == real
+    assert answering_way.calendar.slot(real).status is SlotStatus.FINISHED
 
 
-def test_a_virtual_key_goes_on_meaning_the_slot_that_became_real(way: Way) -> None:
-    way.calendar.add_virtual_slot("dev", 3)
-    assert way.update(VIRTUAL, ONGOING) == way.update(VIRTUAL, FINISHED) == SlotKey.real(1)
+def test_a_virtual_key_goes_on_meaning_the_slot_that_became_real(answering_way: Way) -> None:
+    answering_way.calendar.add_virtual_slot("dev", 3)
+    assert answering_way.update(VIRTUAL, ONGOING) == answering_way.update(VIRTUAL, FINISHED) == SlotKey.real(1)
 
 
 def test_real_7_and_virtual_7_are_different_slots(way_to_a_fake: Way) -> None:
@@ -209,23 +232,23 @@ def test_the_same_update_twice_is_harmless(way: Way, update: SlotUpdate) -> None
     assert way.calendar.slot(key) == after_once
 
 
-def test_nothing_else_follows_a_terminal_update(way: Way) -> None:
-    key = way.calendar.add_slot("dev")
-    way.update(key, FINISHED)
-    assert way.refusal_of(lambda: way.update(key, ABORTED)) == (409, "slot is already finished")
-    assert way.calendar.slot(key).status is SlotStatus.FINISHED
+def test_nothing_else_follows_a_terminal_update(answering_way: Way) -> None:
+    key = answering_way.calendar.add_slot("dev")
+    answering_way.update(key, FINISHED)
+    assert answering_way.refusal_of(lambda: answering_way.update(key, ABORTED)) == (409, "slot is already finished")
+    assert answering_way.calendar.slot(key).status is SlotStatus.FINISHED
 
 
 @pytest.mark.parametrize("key", [SlotKey.real(99), VIRTUAL], ids=str)
-def test_an_unknown_slot_is_refused(way: Way, key: SlotKey) -> None:
-    assert way.refusal_of(lambda: way.update(key, ONGOING)) == (404, "Slot not found")
+def test_an_unknown_slot_is_refused(answering_way: Way, key: SlotKey) -> None:
+    assert answering_way.refusal_of(lambda: answering_way.update(key, ONGOING)) == (404, "Slot not found")
 
 
-def test_an_admin_locked_slot_is_not_deferred(way: Way) -> None:
-    key = way.calendar.add_slot("dev", is_admin_locked=True)
-    status, _ = way.refusal_of(lambda: way.update(key, DEFERRED))
+def test_an_admin_locked_slot_is_not_deferred(answering_way: Way) -> None:
+    key = answering_way.calendar.add_slot("dev", is_admin_locked=True)
+    status, _ = answering_way.refusal_of(lambda: answering_way.update(key, DEFERRED))
     assert status == 423
-    assert way.update(key, ABORTED) == key
+    assert answering_way.update(key, ABORTED) == key
 
 
 def test_a_deferred_slot_is_listed_again_with_a_higher_priority(way: Way) -> None:
@@ -259,10 +282,10 @@ def test_a_day_lists_work_that_is_under_way_or_done(way: Way) -> None:
     assert way.day()[3].started_at == ONGOING.started_at
 
 
-def test_a_day_lists_a_virtual_slot_that_became_real_once(way: Way) -> None:
-    way.calendar.add_virtual_slot("dev", 3)
-    real = way.update(VIRTUAL, ONGOING)
-    (slot,) = way.day()
+def test_a_day_lists_a_virtual_slot_that_became_real_once(answering_way: Way) -> None:
+    answering_way.calendar.add_virtual_slot("dev", 3)
+    real = answering_way.update(VIRTUAL, ONGOING)
+    (slot,) = answering_way.day()
     assert slot.key == real
     assert VIRTUAL in slot.keys
 
@@ -309,17 +332,17 @@ def test_a_day_is_asked_for_by_a_date_and_nothing_else(way: Way, date: Any) -> N
 # --- trouble
 
 
-def test_an_outage_is_a_transport_error_and_changes_nothing(way: Way) -> None:
-    key = way.calendar.add_slot("dev")
-    with way.calendar.outage():
+def test_an_outage_is_a_transport_error_and_changes_nothing(answering_way: Way) -> None:
+    key = answering_way.calendar.add_slot("dev")
+    with answering_way.calendar.outage():
         with pytest.raises(TransportError):
-            way.heartbeat()
+            answering_way.heartbeat()
         with pytest.raises(TransportError):
-            way.update(key, ONGOING)
+            answering_way.update(key, ONGOING)
         with pytest.raises(TransportError):
-            way.day()
-    assert way.calendar.slot(key).status is SlotStatus.NOT_STARTED
-    assert [slot.key for slot in way.heartbeat()] == [slot.key for slot in way.day()] == [key]
+            answering_way.day()
+    assert answering_way.calendar.slot(key).status is SlotStatus.NOT_STARTED
+    assert [slot.key for slot in answering_way.heartbeat()] == [slot.key for slot in answering_way.day()] == [key]
 
 
 def test_after_a_lost_answer_the_same_update_is_harmless(way_to_a_fake: Way) -> None:
@@ -341,22 +364,22 @@ def test_after_a_lost_answer_another_terminal_update_is_refused(way_to_a_fake: W
     assert way.refusal_of(lambda: way.update(key, ABORTED))[0] == 409
 
 
-def test_calls_from_many_threads_do_not_disturb_one_another(way: Way) -> None:
+def test_calls_from_many_threads_do_not_disturb_one_another(answering_way: Way) -> None:
     agents = [f"agent-{number}" for number in range(8)]
     keys = {}
     for agent_id in agents:
-        way.calendar.add_agent(agent_id)
-        keys[agent_id] = [way.calendar.add_slot(agent_id) for _ in range(5)]
+        answering_way.calendar.add_agent(agent_id)
+        keys[agent_id] = [answering_way.calendar.add_slot(agent_id) for _ in range(5)]
     together = threading.Barrier(len(agents))
     served: list[str] = []
 
     def serve(agent_id: str) -> None:
         together.wait(5)
         for key in keys[agent_id]:
-            assert key in [slot.key for slot in way.heartbeat(agent_id)]
-            assert way.transport.update_slot(agent_id, key, ONGOING).slot == key
-            assert way.transport.update_slot(agent_id, key, FINISHED).slot == key
-        assert way.heartbeat(agent_id) == ()
+            assert key in [slot.key for slot in answering_way.heartbeat(agent_id)]
+            assert answering_way.transport.update_slot(agent_id, key, ONGOING).slot == key
+            assert answering_way.transport.update_slot(agent_id, key, FINISHED).slot == key
+        assert answering_way.heartbeat(agent_id) == ()
         served.append(agent_id)
 
     threads = [threading.Thread(target=serve, args=(agent_id,)) for agent_id in agents]
@@ -365,7 +388,7 @@ def test_calls_from_many_threads_do_not_disturb_one_another(way: Way) -> None:
     for thread in threads:
         thread.join()
     assert sorted(served) == agents
-    done = [way.calendar.slot(key).status for agent_id in agents for key in keys[agent_id]]
+    done = [answering_way.calendar.slot(key).status for agent_id in agents for key in keys[agent_id]]
     assert done == [SlotStatus.FINISHED] * 40
 
 

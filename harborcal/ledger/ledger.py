@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 
+from harborcal.ledger.claim import Claim, Sentence, Settled, offset
 from harborcal.model import (
     ActiveSlot,
     ActiveState,
@@ -31,86 +32,8 @@ FORGET_FAILURES_AFTER = 1_200.0
 """Seconds after which the failed wakes of a slot that is no longer listed are forgotten."""
 
 
-class Claim:
-    """One attempt at a slot, from its claim to its settlement. Opaque to everyone but the ledger and its callers' eyes.
-
-    What is fixed at the claim may be read anywhere; the rest is guarded by the ledger's lock and read through it.
-    """
-
-    __slots__ = (
-        "agent_id",
-        "attempt",
-        "born",
-        "condemned",
-        "first_update",
-        "heard_at",
-        "ident",
-        "key",
-        "keys",
-        "last_update",
-        "last_word",
-        "offset",
-        "owed",
-        "pause_reason",
-        "paused_at",
-        "paused_offset",
-        "rested",
-        "slot",
-        "started_at",
-        "state",
-        "taken_at",
-        "taken_up",
-        "uncertain",
-        "wake_id",
-    )
-
-    def __init__(
-        self, agent_id: str, slot: Slot, *, attempt: int, wake_id: str, now: dt.datetime, at: float, born: int
-    ) -> None:
-        # Fixed at the claim.
-        self.agent_id = agent_id
-        self.slot = slot
-        self.ident = slot.ident
-        self.attempt = attempt
-        self.wake_id = wake_id
-        self.born = born
-        self.first_update = SlotUpdate(
-            status=SlotStatus.ONGOING, started_at=now.astimezone(dt.UTC).time().replace(microsecond=0)
-        )
-        # Guarded by the ledger's lock.
-        self.key = slot.key
-        self.keys = set(slot.keys)
-        self.state = ActiveState.WAKING
-        self.started_at = now
-        self.offset = _offset(now, at)
-        self.heard_at: dt.datetime | None = None
-        self.paused_at: dt.datetime | None = None
-        self.paused_offset = 0.0
-        self.pause_reason = ""
-        self.rested = dt.timedelta()
-        self.owed: tuple[SlotUpdate, ...] = (self.first_update,)
-        self.last_update: SlotUpdate | None = None
-        self.taken_at = 0
-        self.uncertain: SlotUpdate | None = None  # the latest update whose outcome is unknown
-        self.last_word: SlotUpdate | None = None  # a terminal one of those: the calendar may be done with the slot
-        self.condemned = ""  # why the slot is to be given back as soon as the calendar answers
-        self.taken_up = False
-
-
-class Settled:
-    """What is remembered of a settled slot. Guarded by the ledger's lock; ``claim`` and ``update`` are fixed."""
-
-    __slots__ = ("claim", "delivered", "failed_at", "failures", "refusal", "slot", "taken_at", "update")
-
-    def __init__(self, claim: Claim, update: SlotUpdate | None, *, delivered: bool, taken_at: int) -> None:
-        self.claim = claim
-        self.update = update
-        self.delivered = delivered
-        self.taken_at = taken_at
-        self.refusal = ""
-        self.slot: Slot | None = None
-        self.failures = 0
-        self.failed_at = 0.0
+STALE_FOR = 120.0
+"""Seconds after a slot's settlement in which a calendar that lists it as pending is believed to be behind."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -130,6 +53,7 @@ class Ledger:
         self._held: dict[SlotKey, Claim] = {}  # guarded by _lock; by every key of every active claim
         self._history: deque[HistoryEntry] = deque(maxlen=history_size)  # guarded by _lock
         self._settled: OrderedDict[SlotKey, Settled] = OrderedDict()  # guarded by _lock; oldest first
+        self._days: dict[str, set[dt.date]] = {}  # guarded by _lock; by agent, the dates of what was begun
         self._failures: dict[str, dict[SlotKey, _Failures]] = {}  # guarded by _lock; by agent and slot
         self._sequence = 0  # guarded by _lock; orders questions to the calendar and what it took
 
@@ -154,7 +78,7 @@ class Ledger:
         if not self._knows_any(agent_id, slots):
             return [None] * len(slots)
         with self._lock:
-            standings = [self._standing(agent_id, slot, asked) for slot in slots]
+            standings = [self._standing(agent_id, slot, asked, at) for slot in slots]
             self._prune_failures(agent_id, slots, at)
         return standings
 
@@ -169,11 +93,11 @@ class Ledger:
             return False
         return any(key in self._held or key in self._settled for slot in slots for key in _keys(slot))
 
-    def _standing(self, agent_id: str, slot: Slot, asked: int) -> Standing | None:
+    def _standing(self, agent_id: str, slot: Slot, asked: int, at: float) -> Standing | None:
         if slot.id is None and slot.virtual_id is None:
             return None
         keys = slot.keys
-        settled = self._why_settled(slot, keys, asked)
+        settled = self._why_settled(slot, keys, asked, at)
         holder = next((self._held[key] for key in keys if key in self._held), None)
         failures = self._failures.get(agent_id, {}).get(keys[0])
         if not settled and holder is None and failures is None:
@@ -185,7 +109,7 @@ class Ledger:
             failed_at=failures.failed_at if failures is not None else 0.0,
         )
 
-    def _why_settled(self, slot: Slot, keys: tuple[SlotKey, ...], asked: int) -> str:
+    def _why_settled(self, slot: Slot, keys: tuple[SlotKey, ...], asked: int, at: float) -> str:
         settled = next((self._settled[key] for key in keys if key in self._settled), None)
         if settled is None:
             return ""
@@ -193,15 +117,11 @@ class Ledger:
             return "its last update is still on its way"
         if asked <= settled.taken_at:
             return "the answer is older than its settlement"
-        if settled.refusal:
-            if settled.slot is None or _same_listing(settled.slot, slot):
-                settled.slot = slot
-                return settled.refusal
-        elif settled.update is not None and settled.update.status.is_terminal and not slot.status.is_pending:
-            return "" if slot.status.is_terminal else "listed all the same; its last update is sent again"
-        # The calendar lists it anew, in full knowledge of our last word: it was opened again on purpose.
-        self._forget_settled(settled)
-        return ""
+        why = _why_refused(settled, slot) if settled.refusal else _why_heedless(settled, slot, at)
+        if not why and not slot.status.is_terminal:
+            # The calendar lists it anew, in full knowledge of our last word: it was opened again on purpose.
+            self._forget_settled(settled)
+        return why
 
     def _prune_failures(self, agent_id: str, slots: Sequence[Slot], at: float) -> None:
         """Forget old failures of slots that are no longer listed; young ones stay, as one odd answer proves nothing."""
@@ -215,39 +135,77 @@ class Ledger:
         if not failures:
             del self._failures[agent_id]
 
-    def unheeded(self, slots: Sequence[Slot], *, asked: int) -> list[Settled]:
-        """Find settled slots that an answer newer than their last update still calls ongoing or paused."""
+    def unheeded(self, slots: Sequence[Slot], *, asked: int, at: float) -> list[Settled]:
+        """Find settled slots that an answer newer than their last update lists as if that had never come."""
         found = []
         with self._lock:
             for slot in slots:
-                if slot.status not in {SlotStatus.ONGOING, SlotStatus.PAUSED}:
-                    continue
                 settled = next((self._settled[key] for key in _keys(slot) if key in self._settled), None)
                 if settled is None or settled.update is None or not settled.update.status.is_terminal:
                     continue
-                if settled.delivered and not settled.refusal and asked > settled.taken_at:
+                if not settled.delivered or settled.refusal or asked <= settled.taken_at:
+                    continue
+                is_old = at - settled.settled_at >= STALE_FOR
+                is_forgotten = slot.status.is_pending and is_old and _is_as_before(slot, settled.claim.slot)
+                if slot.status in {SlotStatus.ONGOING, SlotStatus.PAUSED} or is_forgotten:
                     found.append(settled)
         return found
 
     # --- claiming ---------------------------------------------------------------------------------------------------
 
     def claim(
-        self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, at: float, wake_id: str
+        self,
+        agent_id: str,
+        slot: Slot,
+        *,
+        asked: int,
+        now: dt.datetime,
+        at: float,
+        wake_id: str,
+        attempt: int = 1,
+        lease: float | None = None,
     ) -> Claim | None:
-        """Take a slot for its agent; None where the agent or the slot is no longer free."""
+        """Take a slot for its agent; None where the agent or the slot is no longer free.
+
+        Args:
+            agent_id: For whom.
+            slot: Which slot.
+            asked: The mark of the question whose answer lists it.
+            now: The wall's time.
+            at: Monotonic now.
+            wake_id: What will name the wake.
+            attempt: Which attempt it is at least; failed wakes in a row count too.
+            lease: Seconds that its agent may stay silent; None for ever.
+        """
         with self._lock:
             failures = self._failures.get(agent_id, {}).get(slot.key)
-            attempt = 1 if failures is None else failures.count + 1
-            return self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=attempt)
+            number = attempt if failures is None else max(attempt, failures.count + 1)
+            claim = self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=number)
+            if claim is not None:
+                claim.lease = lease
+            return claim
 
     def take_up(
-        self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, at: float, wake_id: str
+        self,
+        agent_id: str,
+        slot: Slot,
+        *,
+        asked: int,
+        now: dt.datetime,
+        at: float,
+        wake_id: str,
+        attempt: int = 1,
+        lease: float | None = None,
     ) -> Claim | None:
-        """Take a slot that the calendar calls ongoing or paused, without a wake; None where that is too late."""
+        """Take a slot that the calendar calls ongoing or paused, without a wake; None where that is too late.
+
+        Arguments are those of `claim`.
+        """
         with self._lock:
-            claim = self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=1)
+            claim = self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=attempt)
             if claim is None:
                 return None
+            claim.lease = lease
             claim.taken_up = True
             claim.owed = ()
             claim.started_at = _started_at(slot, now)
@@ -264,20 +222,27 @@ class Ledger:
         keys = slot.keys
         if agent_id in self._active or any(key in self._held for key in keys):
             return None
-        if self._why_settled(slot, keys, asked):
+        if self._why_settled(slot, keys, asked, at):
             return None
         self._sequence += 1
         claim = Claim(agent_id, slot, attempt=attempt, wake_id=wake_id, now=now, at=at, born=self._sequence)
         self._active[agent_id] = claim
         for key in keys:
             self._held[key] = claim
+        self._begin_day(claim)
         return claim
 
-    def unclaim(self, claim: Claim) -> None:
-        """Undo a claim whose wake was never entered."""
+    def _begin_day(self, claim: Claim) -> None:
+        if claim.slot.date is not None:
+            self._days.setdefault(claim.agent_id, set()).add(claim.slot.date)
+
+    def unclaim(self, claim: Claim) -> bool:
+        """Undo a claim whose wake was never entered; tell whether it was still active."""
         with self._lock:
-            if self._active.get(claim.agent_id) is claim:
+            is_active = self._active.get(claim.agent_id) is claim
+            if is_active:
                 self._drop(claim)
+            return is_active
 
     def _drop(self, claim: Claim) -> None:
         del self._active[claim.agent_id]
@@ -343,13 +308,13 @@ class Ledger:
         with self._lock:
             return claim.last_word
 
-    def condemn(self, claim: Claim, reason: str) -> None:
-        """Have the slot given back as soon as the calendar answers again."""
+    def condemn(self, claim: Claim, sentence: Sentence) -> None:
+        """Have the slot ended as soon as the calendar answers again."""
         with self._lock:
-            claim.condemned = reason
+            claim.condemned = sentence
 
-    def condemned(self, claim: Claim) -> str:
-        """Tell why the slot is still to be given back; empty where it is not."""
+    def condemned(self, claim: Claim) -> Sentence | None:
+        """Tell how the slot is still to be ended; None where it is not."""
         with self._lock:
             return claim.condemned
 
@@ -358,12 +323,16 @@ class Ledger:
         with self._lock:
             return claim.uncertain is not None and claim.uncertain.status is update.status
 
-    def hear(self, claim: Claim, now: dt.datetime) -> bool:
-        """Record a sign of life of the agent; tell whether the claim is still active."""
+    def hear(self, claim: Claim, now: dt.datetime, at: float) -> bool:
+        """Record a sign of life of the agent, which renews the lease; tell whether the claim is still active."""
         with self._lock:
             if self._active.get(claim.agent_id) is not claim:
                 return False
             claim.heard_at = now
+            claim.quiet_since = at
+            claim.reminded = False
+            if claim.condemned is not None and claim.condemned.is_expired and claim.last_word is None:
+                claim.condemned = None  # it was given up for silence, and nobody has been told
             return True
 
     def was_heard(self, claim: Claim) -> bool:
@@ -386,7 +355,7 @@ class Ledger:
         with self._lock:
             claim.state = ActiveState.PAUSED
             claim.paused_at = now
-            claim.paused_offset = _offset(now, at)
+            claim.paused_offset = offset(now, at)
             claim.pause_reason = reason
 
     def resume(self, claim: Claim, now: dt.datetime) -> None:
@@ -397,6 +366,42 @@ class Ledger:
             claim.paused_at = None
             claim.pause_reason = ""
 
+    # --- leases -----------------------------------------------------------------------------------------------------
+
+    def expires_at(self, claim: Claim) -> float | None:
+        """Tell when an agent will have been silent for too long (monotonic); None where it may be silent for ever."""
+        with self._lock:
+            return _expires_at(claim) if self._active.get(claim.agent_id) is claim else None
+
+    def was_reminded(self, claim: Claim) -> bool:
+        """Tell whether its agent was reminded, and has been silent since."""
+        with self._lock:
+            return claim.reminded
+
+    def remind(self, claim: Claim, at: float) -> bool:
+        """Begin the second and last stretch of a lease; False where its agent was heard meanwhile, or is done."""
+        with self._lock:
+            expires_at = _expires_at(claim)
+            is_active = self._active.get(claim.agent_id) is claim
+            if not is_active or claim.reminded or expires_at is None or expires_at > at:
+                return False
+            claim.reminded = True
+            claim.quiet_since = at
+            return True
+
+    def is_news(self, claim: Claim, at: float) -> bool:
+        """Tell whether a sign of life is worth being written down: a quarter of the lease has passed since the last."""
+        with self._lock:
+            if claim.lease is not None and at - claim.written_at < claim.lease / 4:
+                return False
+            claim.written_at = at
+            return True
+
+    def rested(self, claim: Claim) -> dt.timedelta:
+        """Tell how long the work has rested, in pauses that are over."""
+        with self._lock:
+            return claim.rested
+
     def worked(self, claim: Claim, now: dt.datetime) -> dt.timedelta:
         """Tell how long the agent has worked: since the claim, without pauses."""
         with self._lock:
@@ -405,14 +410,14 @@ class Ledger:
 
     def follow_clock(self, now: dt.datetime, at: float) -> None:
         """Carry a jump of the wall clock into active slots, each by what it has not seen yet: durations stay true."""
-        offset = _offset(now, at)
+        ahead = offset(now, at)
         with self._lock:
             for claim in self._active.values():
-                claim.started_at += dt.timedelta(seconds=offset - claim.offset)
-                claim.offset = offset
+                claim.started_at += dt.timedelta(seconds=ahead - claim.offset)
+                claim.offset = ahead
                 if claim.paused_at is not None:
-                    claim.paused_at += dt.timedelta(seconds=offset - claim.paused_offset)
-                    claim.paused_offset = offset
+                    claim.paused_at += dt.timedelta(seconds=ahead - claim.paused_offset)
+                    claim.paused_offset = ahead
 
     def took(self, claim: Claim, update: SlotUpdate, receipt: UpdateReceipt) -> None:
         """Record that the calendar took an update, and the slot's key from now on."""
@@ -423,6 +428,8 @@ class Ledger:
             claim.uncertain = None
             claim.last_word = None
             claim.owed = tuple(owed for owed in claim.owed if owed is not update)
+            if not receipt.delivered:
+                claim.accepted = receipt.number
             self._learn(claim, receipt.slot)
 
     def _learn(self, claim: Claim, key: SlotKey) -> None:
@@ -446,6 +453,8 @@ class Ledger:
         with self._lock:
             if claim.owed or claim.last_word or claim.last_update is None or asked <= claim.taken_at:
                 return
+            if claim.is_on_its_way:
+                return
             if any(slot.status.is_pending and not claim.keys.isdisjoint(_keys(slot)) for slot in slots):
                 first = () if claim.last_update.started_at is not None else (claim.first_update,)
                 claim.owed = (*first, claim.last_update)
@@ -458,11 +467,12 @@ class Ledger:
         status: SlotStatus,
         *,
         now: dt.datetime,
+        at: float,
         reason: str = "",
         summary: str = "",
         update: SlotUpdate | None = None,
-        delivered: bool = True,
         refusal: str = "",
+        is_expired: bool = False,
     ) -> HistoryEntry | None:
         """End a claim and enter it into the history; None where it had ended before.
 
@@ -470,12 +480,13 @@ class Ledger:
             claim: Which attempt.
             status: How it ended.
             now: The wall's time.
+            at: Monotonic now.
             reason: Why, where it did not end well.
             summary: What the agent said of it.
             update: The update that told the calendar, if any did.
-            delivered: Whether the calendar has that update yet.
             refusal: The calendar's refusal, where that is what ended it: while the calendar lists the slot unchanged
                 it is then not started again.
+            is_expired: Whether its agent fell silent, and may yet report late.
         """
         with self._lock:
             if self._active.get(claim.agent_id) is not claim:
@@ -483,24 +494,35 @@ class Ledger:
             self._drop(claim)
             self._forget_failures(claim)
             self._sequence += 1
-            settled = Settled(claim, update, delivered=delivered, taken_at=self._sequence)
+            duration = update.actual_duration if update is not None else None
+            entry = dataclasses.replace(_entry(claim, status, now, reason), summary=summary, actual_duration=duration)
+            settled = Settled(
+                claim,
+                update,
+                delivered=not claim.is_on_its_way,
+                taken_at=self._sequence,
+                at=at,
+                entry=entry,
+                is_expired=is_expired,
+            )
             settled.refusal = refusal
             self._remember(settled)
-            entry = _entry(claim, status, now, reason)
-            duration = update.actual_duration if update is not None else None
-            entry = dataclasses.replace(entry, summary=summary, actual_duration=duration)
             self._history.append(entry)
             return entry
 
     def wake_failed(self, claim: Claim, reason: str, *, now: dt.datetime, at: float) -> bool:
         """End a claim whose wake failed, so that its slot is tried again later; tell whether it was still active.
 
-        Repeated failures of one slot count up in one history entry.
+        Repeated failures of one slot count up in one history entry. While what the calendar was told of it is still on
+        its way, the slot is not taken again.
         """
         with self._lock:
             if self._active.get(claim.agent_id) is not claim:
                 return False
             self._drop(claim)
+            if claim.is_on_its_way:
+                self._sequence += 1
+                self._remember(Settled(claim, None, delivered=False, taken_at=self._sequence, at=at))
             failures = self._failures.setdefault(claim.agent_id, {})
             count = failures[claim.slot.key].count + 1 if claim.slot.key in failures else 1
             failures[claim.slot.key] = _Failures(count, at)
@@ -539,7 +561,15 @@ class Ledger:
         for key in [key for key in settled.claim.keys if self._settled.get(key) is settled]:
             del self._settled[key]
 
-    def resent(self, settled: Settled, *, at: float, error: str = "", final: bool = False) -> None:
+    def resent(
+        self,
+        settled: Settled,
+        *,
+        at: float,
+        receipt: UpdateReceipt | None = None,
+        error: str = "",
+        final: bool = False,
+    ) -> None:
         """Record how sending a settled slot's last update again ended; what fails or does not help backs off."""
         with self._lock:
             settled.failures += 1
@@ -549,34 +579,234 @@ class Ledger:
             elif not error:
                 self._sequence += 1
                 settled.taken_at = self._sequence
+                settled.settled_at = at
+                if receipt is not None and not receipt.delivered:
+                    settled.claim.accepted = receipt.number
+                    settled.delivered = not settled.claim.is_on_its_way
+
+    # --- reports that come late -------------------------------------------------------------------------------------
+
+    def expired_of(self, agent_id: str, key: SlotKey | None = None) -> Claim | None:
+        """Tell which attempt ended because its agent fell silent, and still waits for its report.
+
+        Args:
+            agent_id: Whose.
+            key: At which slot; None for the agent's latest.
+        """
+        with self._lock:
+            if key is not None:
+                settled = self._settled.get(key)
+            else:
+                own = (one for one in self._settled.values() if one.claim.agent_id == agent_id and one.claim.attempt)
+                settled = max(own, key=lambda one: one.claim.born, default=None)
+            if settled is None or settled.claim.agent_id != agent_id or not settled.is_expired or _is_late(settled):
+                return None
+            return settled.claim
+
+    def has_expired(self, claim: Claim) -> bool:
+        """Tell whether an attempt ended because its agent fell silent, and still waits for its report."""
+        with self._lock:
+            settled = self._settled_of(claim)
+            return settled is not None and settled.is_expired and not _is_late(settled)
+
+    def undelivered(self, claim: Claim) -> int:
+        """Tell the number of the update that ended a slot, while it is on its way; 0 once the calendar has it."""
+        with self._lock:
+            return claim.accepted if claim.is_on_its_way else 0
+
+    def amend(self, claim: Claim, *, summary: str, update: SlotUpdate | None = None) -> bool:
+        """Enter a late report into the history; tell whether there was something to amend.
+
+        Args:
+            claim: Which attempt.
+            summary: What the agent said.
+            update: What the calendar will be told after all, in the place of the update that was to end the slot.
+        """
+        with self._lock:
+            settled = self._settled_of(claim)
+            if settled is None or not settled.is_expired or settled.entry is None or _is_late(settled):
+                return False
+            amended = dataclasses.replace(settled.entry, late=True, summary=summary)
+            if update is not None:
+                amended = dataclasses.replace(amended, status=update.status, actual_duration=update.actual_duration)
+                settled.update = update
+            for index, entry in enumerate(self._history):
+                if entry is settled.entry:
+                    self._history[index] = amended
+            settled.entry = amended
+            return True
+
+    def _settled_of(self, claim: Claim) -> Settled | None:
+        settled = self._settled.get(claim.key)
+        return settled if settled is not None and settled.claim is claim else None
 
     # --- outcomes that come later -----------------------------------------------------------------------------------
 
-    def delivered(self, key: SlotKey, real_key: SlotKey) -> None:
-        """Record that the calendar has taken the last update that was accepted for a slot."""
+    def delivered(self, key: SlotKey, real_key: SlotKey, number: int, *, at: float) -> None:
+        """Record that the calendar has taken what was accepted for a slot, up to a number."""
         with self._lock:
             self._sequence += 1
             claim = self._held.get(key)
             if claim is not None:
+                claim.arrived = max(claim.arrived, number)
                 claim.taken_at = self._sequence
                 self._learn(claim, real_key)
             settled = self._settled.get(key)
             if settled is not None:
-                settled.delivered = True
+                settled.claim.arrived = max(settled.claim.arrived, number)
+                settled.delivered = not settled.claim.is_on_its_way
                 settled.taken_at = self._sequence
+                settled.settled_at = at
                 settled.claim.keys.add(real_key)
                 self._settled[real_key] = settled
 
-    def undeliverable(self, key: SlotKey, refusal: str) -> Claim | None:
-        """Record that the calendar will never take a slot's last update; tell the claim that still hangs on it."""
+    def undeliverable(self, key: SlotKey, refusal: str, number: int, *, gentle: bool) -> Claim | None:
+        """Record that the calendar will never take an update that was accepted for a slot.
+
+        Args:
+            key: Which slot.
+            refusal: Why.
+            number: Which update.
+            gentle: Whether it does not end its slot (see `policy.read_refusal`).
+
+        Returns:
+            The claim that hangs on it, if one does.
+        """
         with self._lock:
+            self._sequence += 1
             settled = self._settled.get(key)
             if settled is not None:
-                self._sequence += 1
-                settled.delivered = True
-                settled.refusal = refusal
+                settled.claim.arrived = max(settled.claim.arrived, number)
+                settled.delivered = not settled.claim.is_on_its_way
+                settled.refusal = settled.refusal if gentle else refusal
                 settled.taken_at = self._sequence
-            return self._held.get(key)
+            claim = self._held.get(key)
+            if claim is None:
+                return None
+            claim.arrived = max(claim.arrived, number)
+            return None if gentle else claim
+
+    # --- after a restart --------------------------------------------------------------------------------------------
+
+    def restore(self, claim: Claim) -> bool:
+        """Enter an attempt that was under way before a restart; False where its agent or its slot is taken."""
+        with self._lock:
+            if claim.agent_id in self._active or any(key in self._held for key in claim.keys):
+                return False
+            self._sequence += 1
+            claim.born = claim.taken_at = self._sequence
+            self._active[claim.agent_id] = claim
+            for key in claim.keys:
+                self._held[key] = claim
+            self._begin_day(claim)
+            return True
+
+    def restore_settled(self, settled: Settled) -> None:
+        """Enter what was settled before a restart."""
+        with self._lock:
+            self._sequence += 1
+            settled.taken_at = settled.claim.born = self._sequence
+            if settled.update is not None or settled.refusal or not settled.delivered:
+                self._remember(settled)
+                self._begin_day(settled.claim)
+            if settled.entry is not None:
+                self._history.append(settled.entry)
+
+    def knows(self, key: SlotKey) -> bool:
+        """Tell whether a slot is active, or remembered as settled."""
+        with self._lock:
+            return key in self._held or key in self._settled
+
+    def take_wake(self, claim: Claim) -> bool:
+        """Take it on oneself to enter the wake of an attempt that was found again; True once for each."""
+        with self._lock:
+            is_wanted = claim.awaits_wake and self._active.get(claim.agent_id) is claim
+            claim.awaits_wake = False
+            return is_wanted
+
+    def await_wake(self, claim: Claim) -> None:
+        """Have an attempt that was found again wait for its wake once more: it could not be entered."""
+        with self._lock:
+            claim.awaits_wake = True
+
+    def awaits_wake(self, claim: Claim) -> bool:
+        """Tell whether an attempt was found again before its wake was entered, and still waits for it."""
+        with self._lock:
+            return claim.awaits_wake
+
+    def is_found(self, claim: Claim) -> bool:
+        """Tell whether an attempt was found again after a restart, and its calendar was not asked for it yet."""
+        with self._lock:
+            return claim.is_found
+
+    def confirm(self, claim: Claim) -> None:
+        """Record that the calendar was asked for an attempt that was found again."""
+        with self._lock:
+            claim.is_found = False
+
+    # --- slots that are not to be woken -----------------------------------------------------------------------------
+
+    def set_aside(self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, at: float) -> Claim | None:
+        """Keep a slot from being taken while its calendar is told that it is not; None where it is not free.
+
+        Its agent may hold another one meanwhile.
+        """
+        with self._lock:
+            keys = slot.keys
+            if any(key in self._held for key in keys) or self._why_settled(slot, keys, asked, at):
+                return None
+            self._sequence += 1
+            claim = Claim(agent_id, slot, attempt=0, wake_id="", now=now, at=at, born=self._sequence)
+            for key in keys:
+                self._held[key] = claim
+            return claim
+
+    def put_back(self, claim: Claim) -> None:
+        """Undo `set_aside`."""
+        with self._lock:
+            for key in claim.keys:
+                self._held.pop(key, None)
+
+    def miss(
+        self, claim: Claim, update: SlotUpdate, reason: str, *, now: dt.datetime, at: float, refusal: str = ""
+    ) -> None:
+        """End what was set aside and enter it into the history."""
+        with self._lock:
+            for key in claim.keys:
+                self._held.pop(key, None)
+            self._sequence += 1
+            entry = dataclasses.replace(_entry(claim, update.status, now, reason), started_at=None)
+            delivered = not claim.is_on_its_way
+            settled = Settled(claim, update, delivered=delivered, taken_at=self._sequence, at=at, entry=entry)
+            settled.refusal = refusal
+            self._remember(settled)
+            self._history.append(entry)
+
+    def days_of(self, agent_id: str, *, since: dt.date) -> tuple[dt.date, ...]:
+        """Tell on which dates an agent has begun something: the one it is at, and others from a date on."""
+        if agent_id not in self._days:  # a lone read; the usual case costs no lock
+            return ()
+        with self._lock:
+            claim = self._active.get(agent_id)
+            now = None if claim is None else claim.slot.date
+            self._days[agent_id] = {date for date in self._days[agent_id] if date >= since or date == now}
+            return tuple(sorted(self._days[agent_id]))
+
+    def looked_for(self, claim: Claim, *, is_there: bool) -> int:
+        """Record a look at the calendar's day; tell how often in a row it did not show the slot."""
+        with self._lock:
+            claim.missing = 0 if is_there else claim.missing + 1
+            return claim.missing
+
+    def is_on_its_way(self, claim: Claim) -> bool:
+        """Tell whether the calendar may know less of the slot than was told: something is undelivered or owed."""
+        with self._lock:
+            return claim.is_on_its_way or bool(claim.owed) or claim.uncertain is not None
+
+    def taken_at(self, claim: Claim) -> int:
+        """Tell the mark of the last update that the calendar took; questions asked before it know nothing of it."""
+        with self._lock:
+            return claim.taken_at
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -586,12 +816,13 @@ class Ledger:
             return next(iter(self._active)) if len(self._active) == 1 else ""
 
     def snapshot(
-        self, last_heartbeats: Mapping[str, dt.datetime]
+        self, last_heartbeats: Mapping[str, dt.datetime], *, now: dt.datetime, at: float
     ) -> tuple[tuple[ActiveSlot, ...], tuple[HistoryEntry, ...]]:
         """Copy the active slots, by agent, and the history, in order."""
         with self._lock:
             active = tuple(
-                _picture(claim, last_heartbeats.get(agent_id)) for agent_id, claim in sorted(self._active.items())
+                _picture(claim, last_heartbeats.get(agent_id), now, at)
+                for agent_id, claim in sorted(self._active.items())
             )
             return active, tuple(self._history)
 
@@ -599,15 +830,51 @@ class Ledger:
         """Forget what was known of an agent that is gone and holds nothing."""
         with self._lock:
             self._failures.pop(agent_id, None)
-
-
-def _offset(now: dt.datetime, at: float) -> float:
-    """Tell how far the wall clock is ahead of the monotonic one."""
-    return now.timestamp() - at
+            self._days.pop(agent_id, None)
 
 
 def _keys(slot: Slot) -> tuple[SlotKey, ...]:
     return slot.keys if slot.id is not None or slot.virtual_id is not None else ()
+
+
+def _why_refused(settled: Settled, slot: Slot) -> str:
+    """Say why a slot that a refusal has ended stays settled; empty where it was changed since."""
+    if settled.slot is None or _same_listing(settled.slot, slot):
+        settled.slot = slot
+        return settled.refusal
+    return ""
+
+
+def _why_heedless(settled: Settled, slot: Slot, at: float) -> str:
+    """Say why a slot stays settled although the calendar lists it; empty where it was opened again."""
+    if settled.update is None or not settled.update.status.is_terminal or slot.status.is_terminal:
+        return ""
+    if not slot.status.is_pending:
+        return "listed all the same; its last update is sent again"
+    if at - settled.settled_at < STALE_FOR and not _is_surely_new(slot, settled.claim):
+        return "settled just now: the calendar may be behind"
+    if _is_as_before(slot, settled.claim.slot):
+        return "the calendar has forgotten its last update, which is sent again"
+    return ""
+
+
+def _is_as_before(listed: Slot, claimed: Slot) -> bool:
+    """Tell whether a slot is surely listed as it was before its claim, as if nothing had been told of it since.
+
+    Calendars note when a slot was changed; and a virtual one becomes real with its first update.
+    """
+    if listed.updated_at is not None:
+        return listed.updated_at == claimed.updated_at
+    return listed.id is None and claimed.id is None
+
+
+def _is_surely_new(listed: Slot, claim: Claim) -> bool:
+    """Tell whether a slot surely was changed after its claim.
+
+    A change before it may be news all the same: the claim may itself have come from an answer that was behind.
+    """
+    changed_at = listed.updated_at
+    return changed_at is not None and changed_at != claim.slot.updated_at and changed_at >= claim.started_at
 
 
 def _same_listing(old: Slot, new: Slot) -> bool:
@@ -635,7 +902,18 @@ def _entry(claim: Claim, status: SlotStatus, now: dt.datetime, reason: str) -> H
     )
 
 
-def _picture(claim: Claim, last_heartbeat_at: dt.datetime | None) -> ActiveSlot:
+def _is_late(settled: Settled) -> bool:
+    return settled.entry is not None and settled.entry.late
+
+
+def _expires_at(claim: Claim) -> float | None:
+    if claim.lease is None or claim.state is ActiveState.PAUSED:
+        return None
+    return claim.quiet_since + claim.lease
+
+
+def _picture(claim: Claim, last_heartbeat_at: dt.datetime | None, now: dt.datetime, at: float) -> ActiveSlot:
+    expires_at = _expires_at(claim)
     return ActiveSlot(
         agent_id=claim.agent_id,
         ident=claim.ident,
@@ -650,5 +928,8 @@ def _picture(claim: Claim, last_heartbeat_at: dt.datetime | None) -> ActiveSlot:
         pause_reason=claim.pause_reason,
         unsent=claim.owed[-1].status if claim.owed and claim.state is not ActiveState.WAKING else None,
         taken_up=claim.taken_up,
+        lease_until=None if expires_at is None else now + dt.timedelta(seconds=expires_at - at),
+        overdue=claim.reminded,
+        undelivered=claim.is_on_its_way,
         slot=claim.slot,
     )

@@ -1,0 +1,505 @@
+"""The journal: what is written before it is done, and what is found again after a crash."""
+
+import contextlib
+import dataclasses
+import os
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from harborcal.clock import Clock, SystemClock
+from harborcal.errors import ConfigurationError, HarborcalError, JournalError, LifecycleError
+from harborcal.grammar import clean
+from harborcal.journal.file import JournalFile, Place, Row
+from harborcal.journal.memory import Attempts, Letters
+from harborcal.journal.records import Attempt, AttemptState, Letter, LetterState
+from harborcal.model import DeliveryStatus, SlotKey, SlotKind, SlotStatus, SlotUpdate, check_seconds
+
+_TABLES = {
+    "attempts": ("agent_id", "slot", "state", "record"),
+    "letters": ("agent_id", "slot", "state", "record"),
+}
+_TOTALS = ("accepted", "delivered", "dropped", "last_attempt", "last_letter")
+
+
+class Journal:
+    """Remembers attempts and accepted updates in one file, through crashes, power cuts and full disks.
+
+    What must be known after a crash is written, and synced, before it is done; a call that raises `JournalError` has
+    changed nothing. The file belongs to one process at a time, and to the user who runs it (mode 0600). It is opened
+    by a scheduler's `OutboxTransport`, which closes it at its end.
+
+    Args:
+        path: Where the file is; it is created where there is none. Not on a network file system.
+        clock: Tells what time it is.
+        patience: Seconds to wait at the opening for an earlier owner to let go of the file.
+        checkpoint: Called with the name of each step of a write, ``<what>.begun``, ``<what>.written`` and
+            ``<what>.committed``: for rehearsals that crash there.
+
+    Raises:
+        ConfigurationError: An argument makes no sense.
+        JournalError: The file is damaged, in use, from a newer harborcal, or no journal; it is left as it is.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Clock | None = None,
+        patience: float = 5.0,
+        checkpoint: Callable[[str], None] | None = None,
+    ) -> None:
+        if check_seconds("patience", patience) < 0:
+            raise ConfigurationError(f"patience is 0 seconds or more, not {patience!r}")
+        self._path = _path_of(path)
+        self._clock = clock if clock is not None else SystemClock()
+        self._checkpoint = checkpoint
+        self._process = os.getpid()  # fixed
+        self._lock = threading.Lock()
+        self._act = "open"  # guarded by _lock; what the write under way is for
+        self._attempts = Attempts()  # guarded by _lock
+        self._letters = Letters()  # guarded by _lock
+        self._unsaved: dict[Place, Row | None] = {}  # guarded by _lock; of writes that may wait, and have to
+        self._details: dict[int, dict[str, Any]] = {}  # guarded by _lock; see annotate
+        self._is_closed = False  # guarded by _lock
+        self._error = ""  # guarded by _lock; why the last write failed
+        self._file = JournalFile(self._path, _TABLES, _TOTALS, patience=patience, checkpoint=self._reach)
+        try:
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+        self._view = self._look()  # replaced as a whole; read without the lock
+        _let_forks_wait(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
+
+    @property
+    def clock(self) -> Clock:
+        """What tells the journal the time."""
+        return self._clock
+
+    def _reach(self, step: str) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint(f"{self._act}.{step}")
+
+    def _read(self) -> None:
+        try:
+            for row in self._file.rows["attempts"].values():
+                self._attempts.put(Attempt.decode(row[-1]))
+            for row in self._file.rows["letters"].values():
+                self._letters.put(Letter.decode(row[-1]))
+        except (ValueError, LookupError, TypeError, AttributeError, HarborcalError) as error:
+            raise JournalError(f"the journal {self._path} cannot be read: {clean(str(error), 200)}") from error
+
+    # --- attempts ---------------------------------------------------------------------------------------------------
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """List what is remembered of attempts, unfinished ones and the latest settled ones, oldest first."""
+        with self._lock:
+            return tuple(self._attempts)
+
+    def next_number(self, agent_id: str, keys: Iterable[SlotKey]) -> int:
+        """Tell which attempt at a slot would be the next."""
+        with self._lock:
+            return self._attempts.last_number(agent_id, keys) + 1
+
+    def open_attempt(self, attempt: Attempt) -> Attempt:
+        """Write that an attempt is about to be made; return it with its id.
+
+        Raises:
+            JournalError: It could not be written: do not make it.
+        """
+        with self._writing("reserve"):
+            totals = self._file.totals
+            opened = dataclasses.replace(attempt, id=totals["last_attempt"] + 1, letters_from=totals["last_letter"] + 1)
+            self._save([opened], last_attempt=opened.id)
+            return opened
+
+    def enter(self, attempt_id: int, **changes: Any) -> None:
+        """Write that a wake is about to be entered, and what else has changed.
+
+        Raises:
+            JournalError: It could not be written: do not enter it.
+        """
+        with self._writing("enter"):
+            self._save([dataclasses.replace(self._known(attempt_id), state=AttemptState.WAKING, **changes)])
+
+    def remind(self, attempt_id: int) -> None:
+        """Write that a silent agent is about to be reminded.
+
+        Raises:
+            JournalError: It could not be written: do not remind it.
+        """
+        with self._writing("remind"):
+            self._save([dataclasses.replace(self._known(attempt_id), reminded_at=self._clock.now())])
+
+    def _known(self, attempt_id: int) -> Attempt:
+        attempt = self._attempts.get(attempt_id)
+        if attempt is None:
+            raise JournalError(f"the journal {self._path} remembers no attempt {attempt_id}")
+        return attempt
+
+    def change(self, attempt_id: int, *, can_wait: bool = False, **changes: Any) -> None:
+        """Write what has become of an attempt. Where that fails it goes with the next write; `error` tells.
+
+        Args:
+            attempt_id: Which attempt.
+            can_wait: Whether it is enough to write it with the next write.
+            changes: Fields of `Attempt`.
+        """
+        self._check_process()
+        with self._lock:
+            attempt = self._attempts.get(attempt_id)
+            if attempt is None:
+                return
+            changed = dataclasses.replace(attempt, **changes)
+            if changed.state is AttemptState.SETTLED:
+                self._details.pop(attempt_id, None)
+            self._attempts.put(changed)
+            self._unsaved[("attempts", attempt_id)] = _row_of(changed)
+        if not can_wait:
+            self._save_unsaved("change")
+
+    def settle(self, attempt_id: int, status: SlotStatus, **details: Any) -> None:
+        """Write that an attempt has ended, unless that was written with the update that ended it.
+
+        Where that fails it goes with the next write.
+        """
+        with self._lock:
+            attempt = self._attempts.get(attempt_id)
+            is_written = attempt is None or attempt.state is AttemptState.SETTLED
+        if not is_written:
+            self.change(attempt_id, state=AttemptState.SETTLED, status=status, settled_at=self._clock.now(), **details)
+
+    def withdraw(self, attempt_id: int) -> None:
+        """Forget an attempt whose wake was not entered. Where that fails it goes with the next write."""
+        self._check_process()
+        with self._lock:
+            if self._attempts.get(attempt_id) is None:
+                return
+            self._attempts.remove(attempt_id)
+            self._details.pop(attempt_id, None)
+            self._unsaved[("attempts", attempt_id)] = None
+        self._save_unsaved("withdraw")
+
+    def annotate(self, attempt_id: int, **details: Any) -> None:
+        """Keep what is to be said of an attempt; it is written together with its next update."""
+        with self._lock:
+            if self._attempts.get(attempt_id) is not None:
+                self._details[attempt_id] = details
+
+    # --- letters ----------------------------------------------------------------------------------------------------
+
+    def latest_letter(self, agent_id: str, keys: Iterable[SlotKey]) -> Letter | None:
+        """Find the last letter of a slot that is remembered."""
+        with self._lock:
+            found = (self._letters.latest_of(agent_id, key) for key in keys)
+            return max((letter for letter in found if letter is not None), key=lambda one: one.number, default=None)
+
+    def letters(self, state: LetterState | None = None) -> tuple[Letter, ...]:
+        """List letters, oldest first: all that are remembered, or those in one state."""
+        with self._lock:
+            return tuple(self._letters) if state is None else self._letters.in_state(state)
+
+    def accept(self, agent_id: str, key: SlotKey, update: SlotUpdate) -> Letter:
+        """Take an update for delivery: once this returns, it is on disk. One that ends its attempt settles it as well.
+
+        Raises:
+            JournalError: It could not be written, and was not accepted.
+        """
+        with self._writing("accept"):
+            number = self._file.totals["last_letter"] + 1
+            latest = self._letters.latest_of(agent_id, key)
+            letter = Letter(
+                number=number,
+                lane=number if latest is None else latest.lane,
+                agent_id=agent_id,
+                key=key,
+                real_key=None if latest is None else latest.real_key,
+                update=_keyed(update),
+                accepted_at=self._clock.now(),
+            )
+            attempt = self._attempts.unfinished_of(agent_id, (letter.key, letter.address))
+            followed = () if attempt is None else (self._following(attempt, update),)
+            self._save([letter, *followed], accepted=self._file.totals["accepted"] + 1, last_letter=number)
+            if attempt is not None:
+                self._details.pop(attempt.id, None)
+            return letter
+
+    def _following(self, attempt: Attempt, update: SlotUpdate) -> Attempt:
+        """Picture an attempt after an update of its slot; what waits to be written of it goes with that."""
+        now = self._clock.now()
+        changes: dict[str, Any] = {}
+        if update.status.is_terminal:
+            changes |= {"state": AttemptState.SETTLED, "status": update.status, "told": update.status}
+            changes |= {"settled_at": now, "actual_duration": update.actual_duration}
+        elif update.status is SlotStatus.DEFERRED:
+            # Given back: it will be another attempt, and a restart must not go on with this one.
+            changes |= {"state": AttemptState.SETTLED, "status": update.status, "settled_at": now}
+        elif update.status is SlotStatus.PAUSED:
+            changes |= {"state": AttemptState.PAUSED, "paused_at": now}
+        elif update.status is SlotStatus.ONGOING:
+            pause = (now - attempt.paused_at).total_seconds() if attempt.paused_at is not None else 0.0
+            changes |= {"state": AttemptState.ONGOING, "paused_at": None, "pause_reason": ""}
+            changes |= {"rested": attempt.rested + max(0.0, pause)}
+        return dataclasses.replace(attempt, **changes | self._details.get(attempt.id, {}))
+
+    def replace(self, number: int, update: SlotUpdate) -> Letter | None:
+        """Put another update into a letter that was never sent; None where it may have been.
+
+        Raises:
+            JournalError: It could not be written; the letter is as it was.
+        """
+        with self._writing("replace"):
+            letter = self._letters.get(number)
+            if letter is None or letter.state is not LetterState.PENDING or letter.tries:
+                return None
+            replaced = dataclasses.replace(letter, update=_keyed(update))
+            self._save([replaced])
+            return replaced
+
+    def tried(self, number: int, error: str = "") -> Letter | None:
+        """Write that a letter is about to be sent, or went wrong; None where it is pending no more.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+        with self._writing("send"):
+            letter = self._letters.get(number)
+            if letter is None or letter.state is not LetterState.PENDING:
+                return None
+            tries = letter.tries if error else letter.tries + 1
+            changed = dataclasses.replace(letter, tries=tries, error=error)
+            self._save([changed])
+            return changed
+
+    def delivered(self, number: int, real_key: SlotKey) -> None:
+        """Write that the calendar has taken a letter, and the slot's key from now on.
+
+        Raises:
+            JournalError: It could not be written: the letter will be sent again.
+        """
+        with self._writing("deliver"):
+            letter = self._pending(number)
+            known = real_key if real_key.kind is SlotKind.REAL else letter.real_key
+            done = dataclasses.replace(
+                letter, state=LetterState.DELIVERED, real_key=known, error="", ended_at=self._clock.now()
+            )
+            followers = [
+                dataclasses.replace(follower, real_key=known)
+                for follower in self._letters.following(letter)
+                if follower.real_key != known
+            ]
+            attempt = self._attempts.unfinished_of(letter.agent_id, (done.key, done.address))
+            learnt = [] if attempt is None or known is None else [dataclasses.replace(attempt, key=known)]
+            self._save([done, *followers, *learnt], delivered=self._file.totals["delivered"] + 1)
+
+    def bury(self, number: int, error: str) -> None:
+        """Write that the calendar will never take a letter.
+
+        Raises:
+            JournalError: It could not be written: the letter will be sent again.
+        """
+        with self._writing("bury"):
+            letter = self._pending(number)
+            self._save([dataclasses.replace(letter, state=LetterState.DEAD, error=error, ended_at=self._clock.now())])
+
+    def _pending(self, number: int) -> Letter:
+        letter = self._letters.get(number)
+        if letter is None or letter.state is not LetterState.PENDING:
+            raise JournalError(f"the journal {self._path} remembers no pending letter {number}")
+        return letter
+
+    def revive(self, number: int) -> Letter:
+        """Have a dead letter sent again.
+
+        Raises:
+            ConfigurationError: There is no such dead letter, or the calendar has taken a later one of its slot.
+            JournalError: It could not be written.
+        """
+        with self._writing("revive"):
+            letter = self._dead(number)
+            if self._letters.has_later(letter):
+                raise ConfigurationError(f"dead letter {number} cannot be sent again: a later one of its slot was")
+            revived = dataclasses.replace(letter, state=LetterState.PENDING, tries=0, error="", ended_at=None)
+            self._save([revived])
+            return revived
+
+    def drop(self, number: int) -> None:
+        """Forget a dead letter; it stays counted as dead.
+
+        Raises:
+            ConfigurationError: There is no such dead letter.
+            JournalError: It could not be written.
+        """
+        with self._writing("drop"):
+            self._dead(number)
+            self._save([], gone=[("letters", number)], dropped=self._file.totals["dropped"] + 1)
+
+    def _dead(self, number: int) -> Letter:
+        letter = self._letters.get(number)
+        if letter is None or letter.state is not LetterState.DEAD:
+            raise ConfigurationError(f"there is no dead letter {number!r}")
+        return letter
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _writing(self, act: str) -> Iterator[None]:
+        """Have the journal to oneself for one act."""
+        self._check_process()
+        with self._lock:
+            if self._is_closed:
+                raise JournalError(f"the journal {self._path} is closed")
+            self._act = act
+            yield
+
+    def _save(self, records: Iterable[Attempt | Letter], gone: Iterable[Place] = (), **totals: int) -> None:
+        """Write records, and what waits to be written, or nothing. Holds the lock."""
+        kept = list(records)
+        puts = dict(self._unsaved)
+        puts |= {_place_of(record): _row_of(record) for record in kept}
+        after = self._file.totals | totals
+        forgotten = list(gone)
+        spared = {*puts, *forgotten}
+        delivered, dead = self._letters.surplus()
+        dead = [number for number in dead if ("letters", number) not in spared]
+        surplus = [("letters", number) for number in (*delivered, *dead)]
+        surplus += [("attempts", number) for number in self._attempts.surplus(self._letters)]
+        forgotten += [place for place in surplus if place not in spared]
+        puts |= dict.fromkeys(forgotten)
+        after["dropped"] += len(dead)
+        try:
+            self._file.write(puts, after)
+        except JournalError as error:
+            self._error = str(error)
+            self._view = self._look()
+            raise
+        self._error = ""
+        self._unsaved.clear()
+        for record in kept:
+            if isinstance(record, Attempt):
+                self._attempts.put(record)
+            else:
+                self._letters.put(record)
+        for table, number in forgotten:
+            (self._attempts if table == "attempts" else self._letters).remove(number)
+        self._view = self._look()
+
+    def _save_unsaved(self, act: str) -> None:
+        with contextlib.suppress(JournalError), self._writing(act):
+            self._save([])
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def _look(self) -> DeliveryStatus:
+        oldest = self._letters.oldest_pending
+        totals = self._file.totals
+        return DeliveryStatus(
+            accepted=totals["accepted"],
+            delivered=totals["delivered"],
+            pending=self._letters.count(LetterState.PENDING),
+            dead=self._letters.count(LetterState.DEAD) + totals["dropped"],
+            dropped=totals["dropped"],
+            oldest_pending_at=None if oldest is None else oldest.accepted_at,
+            dead_letters=self._letters.dead,
+            journal_error=self._error,
+        )
+
+    def status(self) -> DeliveryStatus:
+        """Picture what was accepted and what became of it; never blocks."""
+        return self._view
+
+    @property
+    def error(self) -> str:
+        """Why the last write failed; empty where it did not."""
+        return self._view.journal_error
+
+    def close(self) -> None:
+        """Let go of the file, after writing what waits to be written. Once more changes nothing."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if self._is_closed:
+                return
+            if self._unsaved:
+                self._act = "close"
+                with contextlib.suppress(JournalError):
+                    self._save([])
+            self._is_closed = True
+            self._file.close()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise LifecycleError(
+                f"the journal {self._path} belongs to process {self._process}: open one of its own after the fork"
+            )
+
+    def _hold(self) -> bool:
+        # Not for ever: a fork from inside a write, by a signal handler, must not wait for itself.
+        return self._lock.acquire(timeout=5.0)
+
+    def _let_go(self) -> None:
+        self._lock.release()
+
+
+def _path_of(path: object) -> Path:
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise ConfigurationError(f"a journal's path names a file, not {path!r}")
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link that we refuse
+
+
+def _keyed(update: SlotUpdate) -> SlotUpdate:
+    return update if update.idempotency_key else dataclasses.replace(update, idempotency_key=uuid.uuid4().hex)
+
+
+@runtime_checkable
+class JournalKeeper(Protocol):
+    """A transport that keeps a journal; the scheduler above it keeps its attempts there too."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal."""
+
+
+def _place_of(record: Attempt | Letter) -> Place:
+    return ("attempts", record.id) if isinstance(record, Attempt) else ("letters", record.number)
+
+
+def _row_of(record: Attempt | Letter) -> Row:
+    return record.agent_id, str(record.key), str(record.state), record.encode()
+
+
+# --- forks ----------------------------------------------------------------------------------------------------------
+
+_journals: "weakref.WeakSet[Journal]" = weakref.WeakSet()
+_hooked: list[int] = []
+
+
+def _let_forks_wait(journal: Journal) -> None:
+    """Have forks wait for a write under way: a child that inherits half of one would roll it back at its own end."""
+    _journals.add(journal)
+    if not _hooked:
+        _hooked.append(os.getpid())
+        forking = threading.local()  # two threads may fork at once: each lets go of what it holds
+
+        def before() -> None:
+            # In one order, so that two that fork do not wait for each other.
+            forking.held = [one for one in sorted(_journals, key=id) if one._hold()]  # noqa: SLF001 - of one module
+
+        def after() -> None:
+            for one in reversed(forking.held):
+                one._let_go()  # noqa: SLF001
+            forking.held = []
+
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)

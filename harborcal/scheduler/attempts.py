@@ -1,0 +1,377 @@
+"""The ledger's claims with the journal behind them: what is about to be done is written first, what was done after it.
+
+Without a journal only the ledger knows, and a restart forgets.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+from harborcal.clock import Clock
+from harborcal.journal import Attempt, AttemptState, Journal, Letter, LetterState
+from harborcal.ledger import Claim, Ledger, Settled
+from harborcal.model import ActiveState, HistoryEntry, Slot, SlotKind, SlotStatus, SlotUpdate
+from harborcal.policy import lease_of
+from harborcal.scheduler.book import Book
+
+GRACE = 60.0
+"""Seconds that an agent has after a restart at least, before its silence counts."""
+
+_STATES = {
+    AttemptState.CLAIMING: ActiveState.WAKING,
+    AttemptState.WAKING: ActiveState.ONGOING,
+    AttemptState.ONGOING: ActiveState.ONGOING,
+    AttemptState.PAUSED: ActiveState.PAUSED,
+}
+
+
+class Attempts:
+    """Begins, follows and ends attempts, in the ledger and in the journal."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        book: Book,
+        journal: Journal | None,
+        clock: Clock,
+        *,
+        lease: float | None,
+        on_unknown: str,
+    ) -> None:
+        self._ledger = ledger
+        self._book = book
+        self._journal = journal
+        self._clock = clock
+        self._lease = lease
+        self._repeats_unknown = on_unknown == "repeat"
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal, where there is one."""
+        return self._journal
+
+    # --- beginning --------------------------------------------------------------------------------------------------
+
+    def claim(self, agent_id: str, slot: Slot, *, asked: int, wake_id: str) -> Claim | None:
+        """Take a slot for its agent, at this instant; None where the agent or the slot is no longer free."""
+        now, at = self._clock.now(), self._clock.monotonic()
+        claim = self._ledger.claim(
+            agent_id,
+            slot,
+            asked=asked,
+            now=now,
+            at=at,
+            wake_id=wake_id,
+            attempt=self._next_number(agent_id, slot),
+            lease=lease_of(slot, self._lease),
+        )
+        return self._began(claim)
+
+    def _began(self, claim: Claim | None) -> Claim | None:
+        if claim is not None:
+            self._book.began(claim.agent_id, claim.slot.keys, claim.ident)
+        return claim
+
+    def take_up(self, agent_id: str, slot: Slot, *, asked: int, wake_id: str) -> Claim | None:
+        """Take a slot that is under way; None where the agent or the slot is no longer free."""
+        now, at = self._clock.now(), self._clock.monotonic()
+        claim = self._ledger.take_up(
+            agent_id,
+            slot,
+            asked=asked,
+            now=now,
+            at=at,
+            wake_id=wake_id,
+            attempt=self._next_number(agent_id, slot),
+            lease=lease_of(slot, self._lease),
+        )
+        return self._began(claim)
+
+    def _next_number(self, agent_id: str, slot: Slot) -> int:
+        return 1 if self._journal is None else self._journal.next_number(agent_id, slot.keys)
+
+    def reserve(self, claim: Claim, state: AttemptState) -> None:
+        """Write that an attempt is about to be made; once is enough.
+
+        Args:
+            claim: Which attempt.
+            state: What is about to be done: ``CLAIMING``, or what follows where no calendar has to be asked.
+
+        Raises:
+            JournalError: It could not be written: do not make it.
+        """
+        if self._journal is None or claim.record:
+            return
+        began = self._ledger.began(claim)
+        attempt = Attempt(
+            id=0,
+            agent_id=claim.agent_id,
+            slot=claim.slot,
+            key=self._ledger.key_of(claim),
+            number=claim.attempt,
+            wake_id=claim.wake_id,
+            state=state,
+            claimed_at=self._clock.now() if claim.taken_up else began,
+            started_at=began,
+            is_taken_up=claim.taken_up,
+        )
+        claim.record = self._journal.open_attempt(attempt).id
+
+    def enter(self, claim: Claim, *, is_claimed: bool) -> None:
+        """Write that a wake is about to be entered.
+
+        Raises:
+            JournalError: It could not be written: do not enter it.
+        """
+        if self._journal is not None:
+            self._journal.enter(claim.record, key=self._ledger.key_of(claim), is_claimed=is_claimed)
+
+    def remind(self, claim: Claim) -> None:
+        """Write that an agent is about to be reminded.
+
+        Raises:
+            JournalError: It could not be written: do not remind it.
+        """
+        if self._journal is not None:
+            self._journal.remind(claim.record)
+
+    def unclaim(self, claim: Claim) -> None:
+        """Undo a claim whose wake was never entered."""
+        if not self._ledger.unclaim(claim):
+            return
+        self._book.waits_again(claim.agent_id, claim.slot.keys, claim.ident, "its wake was not entered")
+        if self._journal is not None:
+            self._journal.withdraw(claim.record)
+
+    # --- while it is active -----------------------------------------------------------------------------------------
+
+    def woken(self, claim: Claim) -> bool:
+        """Record that the wake has worked; tell whether the claim is still active."""
+        if not self._ledger.woken(claim):
+            return False
+        # An update that is owed is written in a moment, and this with it.
+        self._change(claim, can_wait=bool(self._ledger.owed_of(claim)), state=AttemptState.ONGOING)
+        return True
+
+    def hear(self, claim: Claim) -> bool:
+        """Record a sign of life of the agent; tell whether the claim is still active."""
+        now, at = self._clock.now(), self._clock.monotonic()
+        if not self._ledger.hear(claim, now, at):
+            return False
+        if self._journal is not None and self._ledger.is_news(claim, at):
+            self._change(claim, can_wait=True, heard_at=now)
+        return True
+
+    def annotate(self, claim: Claim, **details: Any) -> None:
+        """Say what the journal is to keep of an attempt, together with its next update."""
+        if self._journal is not None:
+            self._journal.annotate(claim.record, **details)
+
+    def pause(self, claim: Claim, reason: str) -> None:
+        """Record that the work rests; that it does was written with its update."""
+        now = self._clock.now()
+        self._ledger.pause(claim, reason, now, self._clock.monotonic())
+        self._change(claim, can_wait=True, paused_at=now, heard_at=now)
+
+    def resume(self, claim: Claim) -> None:
+        """Record that the work goes on; that it does was written with its update."""
+        now = self._clock.now()
+        self._ledger.resume(claim, now)
+        self._change(claim, can_wait=True, rested=self._ledger.rested(claim).total_seconds(), heard_at=now)
+
+    def _change(self, claim: Claim, *, can_wait: bool = False, **changes: Any) -> None:
+        if self._journal is not None:
+            self._journal.change(claim.record, can_wait=can_wait, **changes)
+
+    # --- ending -----------------------------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        claim: Claim,
+        status: SlotStatus,
+        *,
+        reason: str = "",
+        summary: str = "",
+        update: SlotUpdate | None = None,
+        refusal: str = "",
+        is_expired: bool = False,
+    ) -> HistoryEntry | None:
+        """End a claim and enter it into the history (see `Ledger.settle`); None where it had ended before."""
+        entry = self._ledger.settle(
+            claim,
+            status,
+            now=self._clock.now(),
+            at=self._clock.monotonic(),
+            reason=reason,
+            summary=summary,
+            update=update,
+            refusal=refusal,
+            is_expired=is_expired,
+        )
+        if entry is None:
+            return None
+        self._book.settled(claim.agent_id, claim.slot.keys, claim.ident, status, reason=reason, refused=bool(refusal))
+        if self._journal is not None:
+            self._journal.settle(
+                claim.record,
+                status,
+                reason=reason,
+                summary=summary,
+                told=None if update is None else update.status,
+                actual_duration=entry.actual_duration,
+                refusal=refusal,
+                is_expired=is_expired,
+            )
+        return entry
+
+    def fail(self, claim: Claim, reason: str) -> None:
+        """End a claim whose wake failed, so that its slot is tried again later."""
+        if not self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic()):
+            return
+        self._book.waits_again(claim.agent_id, claim.slot.keys, claim.ident, reason)
+        if self._journal is not None:
+            self._journal.settle(claim.record, SlotStatus.ABORTED, reason=reason)
+
+    def amend(self, claim: Claim, *, summary: str, update: SlotUpdate | None) -> bool:
+        """Enter a late report (see `Ledger.amend`); tell whether there was something to amend."""
+        if not self._ledger.amend(claim, summary=summary, update=update):
+            return False
+        changes: dict[str, Any] = {"is_late": True, "summary": summary}
+        if update is not None:
+            changes |= {"status": update.status, "told": update.status, "actual_duration": update.actual_duration}
+        self._change(claim, **changes)
+        return True
+
+    # --- after a restart --------------------------------------------------------------------------------------------
+
+    def restore(self) -> list[Claim]:
+        """Find again what the journal remembers; return the attempts that have not ended."""
+        if self._journal is None:
+            return []
+        found = []
+        on_their_way = self._journal.letters(LetterState.PENDING)
+        for attempt in self._journal.attempts():
+            if attempt.state is AttemptState.SETTLED:
+                self._restore_settled(attempt)
+                continue
+            claim = self._claim_of(attempt)
+            if self._ledger.restore(claim):
+                self._began(claim)
+                found.append(claim)
+            else:
+                self._journal.settle(attempt.id, SlotStatus.ABORTED, reason="its agent is at another slot")
+        self._restore_letters(on_their_way)
+        return found
+
+    def _claim_of(self, attempt: Attempt) -> Claim:
+        now, at = self._clock.now(), self._clock.monotonic()
+        claim = Claim(
+            attempt.agent_id,
+            attempt.slot,
+            attempt=attempt.number,
+            wake_id=attempt.wake_id,
+            now=now,
+            at=at,
+            born=0,
+            lease=lease_of(attempt.slot, self._lease),
+        )
+        claim.record = attempt.id
+        claim.key = attempt.key
+        claim.keys |= attempt.keys
+        claim.started_at = min(attempt.started_at, now)
+        began = attempt.claimed_at.time().replace(microsecond=0)
+        claim.first_update = SlotUpdate(status=SlotStatus.ONGOING, started_at=began)
+        claim.taken_up = attempt.is_taken_up
+        claim.is_found = True
+        claim.state = _STATES[attempt.state]
+        claim.awaits_wake = attempt.state is AttemptState.CLAIMING
+        if attempt.state is AttemptState.WAKING and self._repeats_unknown:
+            claim.state, claim.awaits_wake = ActiveState.WAKING, True
+        claim.rested = dt.timedelta(seconds=attempt.rested)
+        if attempt.state is AttemptState.PAUSED:
+            claim.paused_at = min(attempt.paused_at or now, now)
+            claim.paused_offset = claim.offset
+            claim.pause_reason = attempt.pause_reason
+        self._restore_lease(claim, attempt, now, at)
+        self._restore_delivery(claim, attempt)
+        return claim
+
+    @staticmethod
+    def _restore_lease(claim: Claim, attempt: Attempt, now: dt.datetime, at: float) -> None:
+        """Go on with a lease by the wall's time, which may have been set: silence counts from a minute after now."""
+        signs = [sign for sign in (attempt.claimed_at, attempt.heard_at, attempt.reminded_at) if sign is not None]
+        silent = max(0.0, (now - max(signs)).total_seconds())
+        claim.heard_at = attempt.heard_at
+        claim.reminded = attempt.reminded_at is not None and attempt.reminded_at == max(signs)
+        if claim.lease is not None:
+            claim.quiet_since = at - min(silent, max(0.0, claim.lease - GRACE))
+
+    def _restore_delivery(self, claim: Claim, attempt: Attempt) -> None:
+        letter = self._letter_of(attempt)
+        if letter is not None:
+            claim.accepted = letter.number
+            claim.arrived = 0 if letter.state is LetterState.PENDING else letter.number
+        if letter is not None and letter.number >= attempt.letters_from:
+            claim.owed = ()
+            claim.last_update = letter.update
+        elif attempt.is_claimed or attempt.is_taken_up:
+            claim.owed = ()
+            claim.last_update = claim.first_update if attempt.is_claimed else None
+        else:
+            claim.owed = (claim.first_update,)
+
+    def _letter_of(self, attempt: Attempt) -> Letter | None:
+        return None if self._journal is None else self._journal.latest_letter(attempt.agent_id, attempt.keys)
+
+    def _restore_settled(self, attempt: Attempt) -> None:
+        claim = self._claim_of(_under_way(attempt))
+        status = attempt.status or SlotStatus.ABORTED
+        entry = HistoryEntry(
+            ident=attempt.slot.ident,
+            agent_id=attempt.agent_id,
+            status=status,
+            resolved_at=attempt.settled_at or attempt.claimed_at,
+            reason=attempt.reason,
+            summary=attempt.summary,
+            key=attempt.key,
+            attempt=attempt.number,
+            started_at=attempt.started_at,
+            actual_duration=attempt.actual_duration,
+            late=attempt.is_late,
+        )
+        told = attempt.told
+        settled = Settled(
+            claim,
+            None if told is None else SlotUpdate(status=told, actual_duration=attempt.actual_duration),
+            delivered=not claim.is_on_its_way,
+            taken_at=0,
+            at=self._clock.monotonic(),
+            entry=entry,
+            is_expired=attempt.is_expired,
+        )
+        settled.refusal = attempt.refusal
+        self._ledger.restore_settled(settled)
+
+    def _restore_letters(self, letters: Iterable[Letter]) -> None:
+        """Let no slot be taken while an update of it is on its way, also where its attempt is forgotten."""
+        for letter in letters:
+            self._restore_letter(letter)
+            latest = self._journal and self._journal.latest_letter(letter.agent_id, (letter.key, letter.address))
+            if latest and latest.state is not LetterState.PENDING:  # it has arrived while this was being restored
+                self._ledger.delivered(letter.key, latest.address, latest.number, at=self._clock.monotonic())
+
+    def _restore_letter(self, letter: Letter) -> None:
+        key = letter.address
+        if not self._ledger.knows(key):
+            slot = Slot(id=int(key.id)) if key.kind is SlotKind.REAL else Slot(virtual_id=str(key.id))
+            now, at = self._clock.now(), self._clock.monotonic()
+            claim = Claim(letter.agent_id, slot, attempt=0, wake_id="", now=now, at=at, born=0)
+            claim.keys |= {letter.key, key}
+            claim.accepted = letter.number
+            self._ledger.restore_settled(Settled(claim, None, delivered=False, taken_at=0, at=at))
+
+
+def _under_way(attempt: Attempt) -> Attempt:
+    """Picture a settled attempt as it was before its end."""
+    return dataclasses.replace(attempt, state=AttemptState.ONGOING)

@@ -1,0 +1,439 @@
+"""What must be true of every history: looks at events only, and knows nothing of the code that made them.
+
+The rules, by their names:
+
+- ``one-at-a-time``: an agent has at most one live attempt, and so has a slot. An attempt lives from its wake until it
+  may have ended: its wake raised, its agent reported its end (or may have), the calendar was told so, a user or the
+  calendar changed the slot under it, or its agent was silent for two leases.
+- ``wakes``: the wake of one attempt is entered once, and once more after each crash where ``on_unknown`` is
+  ``repeat``; its agent is reminded at most once per silence; a number names one attempt of a slot only.
+- ``order``: what the calendar applies is legal, and nothing but the same again follows a terminal update, unless the
+  calendar forgot it or a user changed the slot.
+- ``no-invention``: the calendar is told ``finished`` only after the slot's agent said so.
+- ``no-loss``: where an agent was told that its completion is accepted, the slot ends as finished, or the completion is
+  shown as late, or a user changed the slot.
+- ``no-block``: an attempt ends within two leases of its agent's last sign of life, not counting outages, crashes and
+  pauses.
+- ``progress``: some time after all faults have stopped nothing is active, nothing is on its way, and every due slot of
+  a living agent has ended.
+- ``sums``: at every look the sums agree.
+- ``agreement``: what the journal says was delivered last is what the calendar says in the end.
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar
+
+from harborcal.testing.simulation.history import Event, EventKind
+
+_SLACK = 900.0
+"""Seconds that an end may take beyond the leases: heartbeats, back-off and the pace after an outage."""
+
+_HAIR = 5.0
+
+_TERMINAL = frozenset({"finished", "aborted", "skipped"})
+_ENDS = frozenset({*_TERMINAL, "deferred"})
+_UNDER_WAY = frozenset({"ongoing", "paused"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Violation:
+    """Something that must never be, and was.
+
+    Attributes:
+        rule: Which rule was broken (see this module).
+        text: How.
+        event: Where it was noticed.
+        story: The events that concern its agent and its slot, and all crashes.
+        seed: Which rehearsal shows it again.
+    """
+
+    rule: str
+    text: str
+    event: Event
+    story: tuple[Event, ...] = ()
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        head = f"{self.rule}: {self.text}" + ("" if self.seed is None else f" (seed {self.seed})")
+        return "\n".join((head, *(f"  {event}" for event in self.story)))
+
+
+def check(events: Iterable[Event]) -> tuple[Violation, ...]:
+    """Find what must not be in a history, in the order of its events.
+
+    Args:
+        events: A whole history, in order.
+    """
+    history = tuple(events)
+    found = [violation for rule in _RULES for violation in rule(history)]
+    found.sort(key=lambda violation: violation.event.elapsed)
+    return tuple(dataclasses.replace(violation, story=_story(history, violation.event)) for violation in found)
+
+
+_GLOBAL = frozenset(
+    {
+        EventKind.STARTED,
+        EventKind.CRASHED,
+        EventKind.HEALED,
+        EventKind.FELL_ILL,
+        EventKind.OUTAGE_BEGAN,
+        EventKind.OUTAGE_ENDED,
+        EventKind.CLOCK_SET,
+    }
+)
+
+
+def _story(history: Sequence[Event], where: Event) -> tuple[Event, ...]:
+    """Pick what concerns a violation: its slot's events, its agent's wakes and deaths, and what concerns everybody."""
+    concerned = [event for event in history if _concerns(event, where)]
+    own = [event.elapsed for event in concerned if event.kind not in _GLOBAL]
+    first = min(own, default=where.elapsed) - 60.0
+    last = max(where.elapsed, max(own, default=where.elapsed)) + 60.0
+    return tuple(event for event in concerned if first <= event.elapsed <= last)
+
+
+def _concerns(event: Event, where: Event) -> bool:
+    if event is where or event.kind in _GLOBAL:
+        return True
+    if where.slot and event.slot == where.slot:
+        return True
+    is_agents = bool(where.agent_id) and event.agent_id == where.agent_id
+    return is_agents and event.kind in {EventKind.WAKE_ENTERED, EventKind.DIED, EventKind.RETURNED}
+
+
+def _break(rule: str, event: Event, text: str) -> Violation:
+    return Violation(rule=rule, text=text, event=event)
+
+
+# --- live attempts --------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True)
+class _Attempt:
+    """An attempt as the doors saw it."""
+
+    agent_id: str
+    slot: str
+    number: object
+    wake_id: object
+    lease: float | None
+    sign_at: float  # when its agent was heard last, or woken
+    grace: float = 0.0  # what crashes, outages and set clocks since then may add to a lease, or take from it
+    may_be_over: bool = False  # its end was told to somebody
+    is_over: bool = False  # and surely arrived
+    may_rest: bool = False
+    was_reported: bool = False
+
+    def may_have_expired(self, elapsed: float) -> bool:
+        """Tell whether its agent may have been given up by now."""
+        return self.lease is not None and elapsed >= self.sign_at + 2 * self.lease - self.grace - _HAIR
+
+    def is_overdue(self, elapsed: float, delays: float) -> bool:
+        """Tell whether its agent should have been given up by now."""
+        if self.lease is None or self.may_rest:
+            return False
+        return elapsed > self.sign_at + 2 * self.lease + self.grace + delays + _SLACK
+
+
+class _Attempts:
+    """Follows every attempt through a history."""
+
+    def __init__(self) -> None:
+        self.every: list[_Attempt] = []
+        self.delays: list[tuple[float, float]] = []  # when our process or the calendar was down
+        self._down_since: float | None = None
+        self._outage_since: float | None = None
+
+    def follow(self, event: Event) -> None:
+        """Enter what an event says of attempts."""
+        handler = self._HANDLERS.get(event.kind)
+        if handler is not None:
+            handler(self, event)
+
+    def live(self, elapsed: float) -> list[_Attempt]:
+        """List the attempts that surely live."""
+        return [one for one in self.every if not one.may_be_over and not one.may_have_expired(elapsed)]
+
+    def open(self) -> list[_Attempt]:
+        """List the attempts that have not surely ended."""
+        return [one for one in self.every if not one.is_over]
+
+    def delay_since(self, elapsed: float) -> float:
+        """Tell for how long somebody was down since then."""
+        return sum(max(0.0, end - max(start, elapsed)) for start, end in self.delays)
+
+    def _of(self, event: Event) -> list[_Attempt]:
+        return [one for one in self.every if one.agent_id == event.agent_id and one.slot == event.slot]
+
+    def _entered(self, event: Event) -> None:
+        known = next((one for one in self.every if one.wake_id == event.details["wake_id"]), None)
+        if known is not None:
+            return
+        for earlier in self.every:
+            if earlier.agent_id == event.agent_id or earlier.slot == event.slot:
+                earlier.may_be_over = earlier.is_over = True
+        lease = event.details["lease"]
+        self.every.append(
+            _Attempt(
+                event.agent_id,
+                event.slot,
+                event.details["attempt"],
+                event.details["wake_id"],
+                float(lease) if isinstance(lease, int | float) else None,
+                event.elapsed,
+            )
+        )
+
+    def _left(self, event: Event) -> None:
+        for one in self.every:
+            if one.wake_id == event.details["wake_id"] and event.details["outcome"] == "raised":
+                one.may_be_over = True  # what is given back is told to the calendar afterwards
+
+    def _answered(self, event: Event) -> None:
+        what, outcome = event.details["what"], event.details["outcome"]
+        if outcome == "refused":
+            return
+        for one in self._of(event):
+            one.was_reported = True
+            if outcome == "accepted":
+                one.sign_at, one.grace = event.elapsed, 0.0
+            if what in {"complete", "abort"}:
+                one.may_be_over = True
+                one.is_over |= outcome == "accepted"
+            if what == "pause":
+                one.may_rest = True
+            if what == "resume" and outcome == "accepted":
+                one.may_rest = False
+
+    def _updated(self, event: Event) -> None:
+        outcome, status = event.details["outcome"], event.details["status"]
+        for one in self._of(event):
+            if outcome == "refused" or (status in _ENDS and outcome in {"applied", "repeated"}):
+                one.may_be_over = True
+                one.is_over |= status in _ENDS or outcome == "refused"
+
+    def _changed(self, event: Event) -> None:
+        for one in self.every:
+            if one.slot == event.slot:
+                one.may_be_over = True
+
+    def _crashed(self, event: Event) -> None:
+        self._down_since = event.elapsed
+        for one in self.every:
+            one.grace += 60.0
+
+    def _started(self, event: Event) -> None:
+        if self._down_since is not None:
+            self.delays.append((self._down_since, event.elapsed))
+            self._down_since = None
+
+    def _outage_began(self, event: Event) -> None:
+        if self._outage_since is None:
+            self._outage_since = event.elapsed
+
+    def _outage_ended(self, event: Event) -> None:
+        if self._outage_since is not None:
+            self.delays.append((self._outage_since, event.elapsed))
+            self._outage_since = None
+
+    def _clock_set(self, event: Event) -> None:
+        seconds = event.details["seconds"]
+        for one in self.every:
+            one.grace += abs(float(seconds)) if isinstance(seconds, int | float) else 0.0
+
+    _HANDLERS: ClassVar[dict[EventKind, Callable[["_Attempts", Event], None]]] = {
+        EventKind.WAKE_ENTERED: _entered,
+        EventKind.WAKE_LEFT: _left,
+        EventKind.ANSWERED: _answered,
+        EventKind.UPDATED: _updated,
+        EventKind.CHANGED: _changed,
+        EventKind.FORGOTTEN: _changed,
+        EventKind.CRASHED: _crashed,
+        EventKind.STARTED: _started,
+        EventKind.OUTAGE_BEGAN: _outage_began,
+        EventKind.OUTAGE_ENDED: _outage_ended,
+        EventKind.CLOCK_SET: _clock_set,
+    }
+
+
+def _one_at_a_time(history: Sequence[Event]) -> Iterator[Violation]:
+    attempts = _Attempts()
+    for event in history:
+        if event.kind is EventKind.WAKE_ENTERED:
+            for other in attempts.live(event.elapsed):
+                if other.wake_id == event.details["wake_id"]:
+                    continue
+                if other.agent_id == event.agent_id:
+                    yield _break("one-at-a-time", event, f"{other.agent_id} is woken while it is at slot {other.slot}")
+                elif other.slot == event.slot:
+                    yield _break("one-at-a-time", event, f"slot {other.slot} is woken while {other.agent_id} has it")
+        attempts.follow(event)
+
+
+def _no_block(history: Sequence[Event]) -> Iterator[Violation]:
+    attempts = _Attempts()
+    told: set[int] = set()
+    for event in history:
+        for one in attempts.open():
+            if id(one) not in told and one.is_overdue(event.elapsed, attempts.delay_since(one.sign_at)):
+                told.add(id(one))
+                where = dataclasses.replace(event, agent_id=one.agent_id, slot=one.slot)
+                yield Violation(
+                    rule="no-block",
+                    text=f"{one.agent_id} is held by slot {one.slot}, silent since {one.sign_at:.0f} s",
+                    event=event if event.agent_id == one.agent_id else where,
+                )
+        attempts.follow(event)
+
+
+# --- wakes ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True)
+class _Wakes:
+    entered: int = 0
+    crashes_before: int = 0
+    is_reminded: bool = False
+
+
+def _wakes(history: Sequence[Event]) -> Iterator[Violation]:
+    by_id: dict[object, _Wakes] = {}
+    names: dict[tuple[str, str, object], object] = {}
+    slots: dict[tuple[str, str], list[_Wakes]] = defaultdict(list)
+    crashes, repeats = 0, False
+    for event in history:
+        if event.kind is EventKind.STARTED:
+            repeats = event.details.get("on_unknown") == "repeat"
+        elif event.kind is EventKind.CRASHED:
+            crashes += 1
+        elif event.kind is EventKind.ANSWERED and event.details["outcome"] != "refused":
+            for wakes in slots[event.agent_id, event.slot]:
+                wakes.is_reminded = False
+        elif event.kind is EventKind.WAKE_ENTERED:
+            wake_id = event.details["wake_id"]
+            if wake_id not in by_id:
+                slots[event.agent_id, event.slot].append(by_id.setdefault(wake_id, _Wakes()))
+            yield from _enter(event, by_id[wake_id], crashes=crashes, repeats=repeats)
+            name = (event.agent_id, event.slot, event.details["attempt"])
+            if names.setdefault(name, wake_id) != wake_id:
+                yield _break("wakes", event, f"attempt {event.details['attempt']} of slot {event.slot} is another one")
+
+
+def _enter(event: Event, wakes: _Wakes, *, crashes: int, repeats: bool) -> Iterator[Violation]:
+    if event.details["reminder"]:
+        if wakes.is_reminded:
+            yield _break("wakes", event, f"{event.agent_id} is reminded twice of slot {event.slot}")
+        wakes.is_reminded = True
+        return
+    if wakes.entered and not (repeats and crashes > wakes.crashes_before):
+        yield _break("wakes", event, f"{event.agent_id} is woken twice for one attempt at slot {event.slot}")
+    wakes.entered += 1
+    wakes.crashes_before = crashes
+
+
+# --- what the calendar was told -------------------------------------------------------------------------------------
+
+
+def _order(history: Sequence[Event]) -> Iterator[Violation]:
+    settled: dict[str, str] = {}
+    unsure: set[str] = set()
+    for event in history:
+        if event.kind in {EventKind.CHANGED, EventKind.FORGOTTEN}:
+            settled.pop(event.slot, None)
+            unsure.add(event.slot)
+        elif event.kind is EventKind.UPDATED and event.details["outcome"] != "failed":
+            status, was = str(event.details["status"]), str(event.details["was"])
+            last = settled.get(event.slot)
+            if last is not None and status != last:
+                yield _break("order", event, f"slot {event.slot} is told {status} after {last}")
+            if event.details["outcome"] == "refused":
+                continue
+            is_early = status in {"paused", "finished"} and was not in {"ongoing", "paused", status}
+            if is_early and event.slot not in unsure:
+                yield _break("order", event, f"slot {event.slot} is told {status} while it is {was}")
+            if status in _TERMINAL:
+                settled[event.slot] = status
+
+
+def _no_invention(history: Sequence[Event]) -> Iterator[Violation]:
+    said: set[tuple[str, str]] = set()
+    for event in history:
+        if event.kind is EventKind.REPORTED and event.details["what"] == "complete":
+            said.add((event.agent_id, event.slot))
+            continue
+        is_finish = event.kind is EventKind.UPDATED and event.details["status"] == "finished"
+        if is_finish and (event.agent_id, event.slot) not in said:
+            yield _break("no-invention", event, f"nobody said that slot {event.slot} is finished")
+
+
+def _no_loss(history: Sequence[Event]) -> Iterator[Violation]:
+    accepted: set[str] = set()
+    changed: set[str] = set()
+    for event in history:
+        is_completion = event.kind is EventKind.ANSWERED and event.details["what"] == "complete"
+        if is_completion and event.details["outcome"] == "accepted":
+            accepted.add(event.slot)
+        elif event.kind is EventKind.CHANGED:
+            changed.add(event.slot)
+        elif event.kind is EventKind.ENDED and event.slot in accepted - changed:
+            status = event.details["status"]
+            if status != "finished" and not event.details["is_late"]:
+                yield _break("no-loss", event, f"slot {event.slot} was completed, and ended as {status}")
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+def _progress(history: Sequence[Event]) -> Iterator[Violation]:
+    for event in history:
+        if event.kind is EventKind.ENDED and event.details["is_live"]:
+            status = str(event.details["status"])
+            if status in _UNDER_WAY:
+                yield _break("progress", event, f"slot {event.slot} is {status} for ever")
+            elif status not in _TERMINAL and event.details["is_due"]:
+                yield _break("progress", event, f"slot {event.slot} is due, and still {status}")
+        elif event.kind is EventKind.OVER:
+            for name in ("active", "pending"):
+                if event.details[name]:
+                    yield _break("progress", event, f"in the end there are {name}: {event.details[name]}")
+
+
+def _sums(history: Sequence[Event]) -> Iterator[Violation]:
+    for event in history:
+        if event.kind is EventKind.LOOKED:
+            accepted, *parts = (_number(event, name) for name in ("accepted", "delivered", "pending", "dead"))
+            if accepted != sum(parts):
+                yield _break("sums", event, f"{accepted} updates were accepted, and became {sum(parts)}")
+            if not event.details["is_balanced"]:
+                yield _break("sums", event, "the account is not balanced")
+
+
+def _number(event: Event, name: str) -> int:
+    value = event.details[name]
+    return value if isinstance(value, int) else 0
+
+
+def _agreement(history: Sequence[Event]) -> Iterator[Violation]:
+    changed: set[str] = set()
+    for event in history:
+        if event.kind is EventKind.CHANGED:
+            changed.add(event.slot)
+        elif event.kind is EventKind.ENDED and event.slot not in changed:
+            told, status = event.details["told"], event.details["status"]
+            if told is not None and told != status:
+                yield _break("agreement", event, f"slot {event.slot} was told {told} last, and is {status}")
+
+
+_RULES: tuple[Callable[[Sequence[Event]], Iterator[Violation]], ...] = (
+    _one_at_a_time,
+    _wakes,
+    _order,
+    _no_invention,
+    _no_loss,
+    _no_block,
+    _progress,
+    _sums,
+    _agreement,
+)

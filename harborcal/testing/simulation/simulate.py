@@ -1,0 +1,289 @@
+"""The door: arguments in, a rehearsal out."""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harborcal.errors import ConfigurationError
+from harborcal.model import SchedulerConfig, Slot, SlotStatus
+from harborcal.policy import due_at
+from harborcal.testing.clocks import MONDAY_MORNING, FakeClock
+from harborcal.testing.simulation.backend import name_of
+from harborcal.testing.simulation.checker import check
+from harborcal.testing.simulation.faults import MIXED, STEADY, Behaviour, Dice, Faults
+from harborcal.testing.simulation.history import Event, EventKind
+from harborcal.testing.simulation.rehearsal import AgentStory, Rehearsal, SlotStory
+
+if TYPE_CHECKING:
+    from harborcal.calendar import Calendar
+    from harborcal.testing.simulation.run import Run
+
+DRAWN_CONFIG = SchedulerConfig(heartbeat_interval=110.0, lease=600.0)
+"""How schedulers are set in drawn worlds: fewer heartbeats and shorter leases than usual make a day quick."""
+
+_DAY = dt.timedelta(days=1)
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - where it is, files in it cost no disk
+
+
+def simulate(
+    calendar: "Calendar | Path | str | None" = None,
+    *,
+    days: int = 1,
+    agents: int | Iterable[str] | None = None,
+    seed: int = 0,
+    faults: Faults | None = None,
+    config: SchedulerConfig | None = None,
+    start: dt.datetime | None = None,
+    behaviours: Mapping[Behaviour, float] | None = None,
+) -> Rehearsal:
+    """Rehearse days of agents at work, in a moment, in this thread: the real scheduler, outbox, journal and calendar.
+
+    Time, agents, hosts and what goes wrong are modelled, and drawn from the seed: the same arguments give the same
+    rehearsal, event by event. What happens is written down at the doors and checked against rules that know nothing
+    of the code (see `check`).
+
+    **Without a calendar** the world is drawn: some agents with slots and plans, and everything goes wrong now and then.
+    A day is six working hours from eight, in which all its slots come due, then a healed tail of 20 minutes to seven
+    hours, until nothing is left to do; between days our process is down.
+
+    **With a calendar** a copy of it in memory is rehearsed, and the original only read. Nothing goes wrong but what
+    ``faults`` say, and agents finish what they are woken for. A day is 24 hours; its tail goes on for at most three.
+
+    Args:
+        calendar: A calendar of yours, or its path or URL; None for a drawn one.
+        days: How many days, one after the other.
+        agents: How many agents to draw, five by default; or which of the calendar's to rehearse, all by default.
+        seed: What everything is drawn from.
+        faults: What goes wrong: `Faults.all` in a drawn world, nothing in yours, unless said.
+        config: The scheduler's settings; in a drawn world a heartbeat every 110 s and leases from ten minutes by
+            default.
+        start: When to begin, aware; the coming midnight (UTC) of the calendar's clock by default.
+        behaviours: What agents do with wakes, each with its weight: `MIXED` in a drawn world, else `STEADY`.
+
+    Raises:
+        ConfigurationError: An argument makes no sense.
+        CalendarError: The calendar cannot be read.
+        MissingExtraError: The extra ``calendar`` is not installed.
+    """
+    if type(days) is not int or not 1 <= days <= 366:
+        raise ConfigurationError(f"days is a whole number in 1..366, not {days!r}")
+    if type(seed) is not int:
+        raise ConfigurationError(f"seed is a whole number, not {seed!r}")
+    is_drawn = calendar is None
+    wish = _Wish(
+        days=days,
+        agents=agents,
+        seed=seed,
+        faults=faults or (Faults.all() if is_drawn else Faults()),
+        config=config or (DRAWN_CONFIG if is_drawn else SchedulerConfig()),
+        start=start,
+        behaviours=behaviours or (MIXED if is_drawn else STEADY),
+    )
+    return _draw(wish) if calendar is None else _copy(calendar, wish)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Wish:
+    """What `simulate` was asked for."""
+
+    days: int
+    agents: int | Iterable[str] | None
+    seed: int
+    faults: Faults
+    config: SchedulerConfig
+    start: dt.datetime | None
+    behaviours: Mapping[Behaviour, float]
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as name:
+        yield Path(name)
+
+
+# --- drawn worlds ---------------------------------------------------------------------------------------------------
+
+
+def _draw(wish: _Wish) -> Rehearsal:
+    from harborcal.testing.simulation import world
+    from harborcal.testing.simulation.run import Run
+
+    count = 5 if wish.agents is None else wish.agents
+    if type(count) is not int or not 1 <= count <= 1_000:
+        raise ConfigurationError(f"agents is how many to draw, in 1..1000, not {wish.agents!r}")
+    dice = Dice(wish.seed)
+    morning = (wish.start or MONDAY_MORNING).astimezone(dt.UTC).replace(hour=7, minute=55, second=0, microsecond=0)
+    clock = FakeClock(morning)
+    variety = dice.of("variety")
+    claims, repeats = variety.random() < 0.8, variety.random() < 0.3
+    chosen = wish.config if wish.config.on_unknown != "skip" else _with_unknown(wish.config, repeats=repeats)
+    with contextlib.closing(world.draw(clock, dice, count, wish.days)) as drawn, _folder() as folder:
+        agent_ids = [agent.id for agent in drawn.agents()]
+        run = Run(
+            calendar=drawn,
+            clock=clock,
+            dice=dice,
+            agent_ids=agent_ids,
+            faults=wish.faults,
+            behaviours=wish.behaviours,
+            config=chosen,
+            folder=folder,
+            claims=claims,
+        )
+        run.kill(wish.faults.deaths, morning)
+        run.start()
+        for day in range(wish.days):
+            run.work(300.0 + world.HOURS * 3600.0)
+            run.heal()
+            run.rest()
+            run.close_day([clock.now().date()])
+            if day + 1 < wish.days:
+                run.sleep((morning + _DAY * (day + 1) - clock.now()).total_seconds())
+                run.fall_ill()
+        run.end()
+        stories = _stories(drawn, agent_ids, morning, wish.days, run.history.events)
+
+    def shorter() -> Iterator[Rehearsal]:
+        for kind in wish.faults.kinds:
+            yield _draw(dataclasses.replace(wish, faults=wish.faults.without(kind)))
+        if count > 1:
+            yield _draw(dataclasses.replace(wish, agents=count - 1))
+
+    return _rehearsal(wish, morning, run, stories, shorter)
+
+
+def _with_unknown(config: SchedulerConfig, *, repeats: bool) -> SchedulerConfig:
+    return dataclasses.replace(config, on_unknown="repeat" if repeats else "skip")
+
+
+# --- calendars that there are ---------------------------------------------------------------------------------------
+
+
+def _copy(calendar: "Calendar | Path | str", wish: _Wish) -> Rehearsal:
+    from harborcal.calendar import Calendar
+    from harborcal.clock import SystemClock
+    from harborcal.testing.simulation import world
+    from harborcal.testing.simulation.run import Run
+
+    now = (calendar.clock if isinstance(calendar, Calendar) else SystemClock()).now()
+    begin = wish.start if wish.start is not None else now.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
+    clock, dice = FakeClock(begin), Dice(wish.seed)
+    with contextlib.closing(world.copy_of(calendar, clock)) as copy, _folder() as folder:
+        known = [agent.id for agent in copy.agents()]
+        agent_ids = _chosen(wish.agents, known)
+        run = Run(
+            calendar=copy,
+            clock=clock,
+            dice=dice,
+            agent_ids=agent_ids,
+            faults=wish.faults,
+            behaviours=wish.behaviours,
+            config=wish.config,
+            folder=folder,
+            claims=True,
+        )
+        run.kill(wish.faults.deaths, clock.now())
+        run.start()
+        began = clock.now()
+        run.work(wish.days * _DAY.total_seconds())
+        run.heal()
+        run.rest(3 * 3600.0)
+        run.close_day([began.date() + _DAY * number for number in range(wish.days)])
+        run.end()
+        stories = _stories(copy, agent_ids, began, wish.days, run.history.events)
+    return _rehearsal(wish, began, run, stories, None)
+
+
+def _chosen(agents: int | Iterable[str] | None, known: Sequence[str]) -> list[str]:
+    if agents is None:
+        return list(known)
+    if isinstance(agents, int | str):
+        raise ConfigurationError(f"agents are the ids of those to rehearse, not {agents!r}")
+    chosen = list(agents)
+    if strangers := [agent_id for agent_id in chosen if agent_id not in known]:
+        raise ConfigurationError(f"the calendar knows no agent {', '.join(map(repr, strangers[:3]))}")
+    return chosen
+
+
+# --- what became of it ----------------------------------------------------------------------------------------------
+
+
+def _rehearsal(
+    wish: _Wish,
+    started_at: dt.datetime,
+    run: "Run",
+    stories: tuple[AgentStory, ...],
+    shorter: Callable[[], Iterator[Rehearsal]] | None,
+) -> Rehearsal:
+    events = run.history.events
+    return Rehearsal(
+        seed=wish.seed,
+        started_at=started_at,
+        days=wish.days,
+        events=events,
+        violations=tuple(dataclasses.replace(violation, seed=wish.seed) for violation in check(events)),
+        counts=dict(run.counts),
+        agents=stories,
+        shorter=shorter,
+    )
+
+
+def _stories(
+    calendar: "Calendar", agent_ids: Sequence[str], began: dt.datetime, days: int, events: Sequence[Event]
+) -> tuple[AgentStory, ...]:
+    died = {
+        event.agent_id: event.at for event in events if event.kind is EventKind.DIED and event.details.get("for_good")
+    }
+    return tuple(
+        AgentStory(
+            agent_id=agent_id,
+            slots=_slots_of(calendar, agent_id, began, days, events),
+            died_at=died.get(agent_id),
+        )
+        for agent_id in agent_ids
+    )
+
+
+def _slots_of(
+    calendar: "Calendar", agent_id: str, began: dt.datetime, days: int, events: Sequence[Event]
+) -> tuple[SlotStory, ...]:
+    own = [event for event in events if event.agent_id == agent_id]
+    wakes = [event for event in own if event.kind is EventKind.WAKE_ENTERED and not event.details["reminder"]]
+    slots = [
+        slot for number in range(days) for slot in calendar.day(agent_id, began.date() + _DAY * number, everything=True)
+    ]
+    return tuple(_story_of(agent_id, slot, wakes, own) for slot in slots)
+
+
+def _story_of(agent_id: str, slot: Slot, wakes: Sequence[Event], own: Sequence[Event]) -> SlotStory:
+    name = name_of(slot)
+    due = due_at(slot, MONDAY_MORNING) or MONDAY_MORNING
+    mine = [wake for wake in wakes if wake.slot == name]
+    woken_at = mine[0].at if mine else None
+    ends = [event.at for event in own if event.slot == name and _is_end(event)]
+    waited = [
+        wake.slot for wake in wakes if wake.slot != name and due <= wake.at and (not mine or wake.at < mine[0].at)
+    ]
+    is_behind = woken_at is None or (woken_at - due).total_seconds() > 0
+    return SlotStory(
+        agent_id=agent_id,
+        slot=name,
+        due_at=due,
+        minutes=slot.estimated_duration or 0,
+        priority=slot.priority,
+        status=slot.status,
+        woken_at=woken_at,
+        wakes=len(mine),
+        ended_at=ends[-1] if ends else None,
+        behind=tuple(dict.fromkeys(waited)) if is_behind else (),
+    )
+
+
+def _is_end(event: Event) -> bool:
+    if event.kind is not EventKind.UPDATED or event.details["outcome"] == "refused":
+        return False
+    return SlotStatus(str(event.details["status"])).is_terminal

@@ -1,0 +1,437 @@
+"""Updates that are accepted now and delivered later, through outages and restarts."""
+
+import contextlib
+import dataclasses
+import heapq
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from harborcal.clock import Clock, Timer
+from harborcal.errors import (
+    CalendarRefusedError,
+    ConfigurationError,
+    HarborcalError,
+    LifecycleError,
+    TransportError,
+)
+from harborcal.journal import Journal, Letter, LetterState
+from harborcal.model import DeliveryStatus, Heartbeat, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
+from harborcal.policy import Refusal, describe, is_agent_unknown, read_refusal
+from harborcal.runner import Runner, Task, ThreadRunner
+from harborcal.transport import DeliveryListener, Transport
+
+CLOSE_WITHIN = 0.5
+"""Seconds that the end waits for what is just being delivered, and for what could be delivered at once."""
+
+JOURNAL_DELAY = 5.0
+"""Seconds until a journal that could not be written is tried again."""
+
+_FORBIDDEN = frozenset({401, 403})
+
+
+class OutboxTransport:
+    """Accept updates durably and deliver them later. Wraps any transport; safe to call from many threads.
+
+    An update is accepted once it is in the journal: the call returns then, and the update is delivered whatever happens
+    to this process. Updates of one slot leave in the order in which they were accepted, those of different slots do not
+    wait for each other; one background task delivers them. What fails is tried again, with exponential back-off and
+    jitter, until the calendar has taken it or refuses it for good. A refused one is a dead letter: the status shows it,
+    until somebody has it sent again or drops it.
+
+    After an outage the backlog leaves no faster than the calls of steady days came, so that with the heartbeats the
+    calendar has at most twice its usual load.
+
+    Heartbeats, claims and days are not buffered: they go to the inner transport.
+
+    Args:
+        inner: The transport that does the work; closed with this one.
+        journal: Where updates are kept; closed with this one.
+        clock: Tells time; the journal's by default.
+        runner: Runs the delivery beside the caller.
+        base_delay: Seconds; the most that is waited after a first failure. It doubles with each further one.
+        max_delay: Seconds; the most that is ever waited.
+        seed: Fixes the jitter.
+
+    Raises:
+        ConfigurationError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        inner: Transport,
+        journal: Journal,
+        *,
+        clock: Clock | None = None,
+        runner: Runner | None = None,
+        base_delay: float = 1.0,
+        max_delay: float = 60.0,
+        seed: int | None = None,
+    ) -> None:
+        if not callable(getattr(inner, "update_slot", None)):
+            raise ConfigurationError(f"inner is a transport, not {type(inner).__name__}")
+        if not isinstance(journal, Journal):
+            raise ConfigurationError(f"journal is a harborcal.Journal, not {type(journal).__name__}")
+        if seed is not None and type(seed) is not int:
+            raise ConfigurationError(f"seed is a whole number or None, not {seed!r}")
+        for name, delay in (("base_delay", base_delay), ("max_delay", max_delay)):
+            if check_seconds(name, delay) <= 0:
+                raise ConfigurationError(f"{name} is more than 0 seconds, not {delay!r}")
+        self.inner = inner
+        self.journal = journal
+        self._process = os.getpid()  # fixed
+        self._clock = clock if clock is not None else journal.clock
+        self._runner = runner if runner is not None else ThreadRunner()
+        self._random = random.Random(seed)  # noqa: S311 - what its draws decide is no secret
+        self._base_delay = float(base_delay)
+        self._max_delay = float(max_delay)
+        self._listeners: list[DeliveryListener] = []  # appended to only
+        self._lock = threading.Lock()
+        self._lanes: dict[int, _Lane] = {}  # guarded by _lock; those with letters on their way
+        self._heads: list[tuple[float, int]] = []  # guarded by _lock; a heap: when the first of each lane may leave
+        self._pace = _Pace(self._clock.monotonic())  # guarded by _lock
+        self._is_delivering = False  # guarded by _lock; whether the task runs, or is about to
+        self._task: Task | None = None  # guarded by _lock
+        self._timer: Timer | None = None  # guarded by _lock
+        self._close_by: float | None = None  # guarded by _lock; None until it is closed
+        self._last_error = ""  # guarded by _lock
+        for letter in journal.letters(LetterState.PENDING):
+            self._post(letter)
+            self._pace.is_recovering = True  # who knows for how long it was down
+        if self._heads:
+            self._rouse()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r}, {self.journal!r})"
+
+    # --- the transport's door ---------------------------------------------------------------------------------------
+
+    def heartbeat(self, agent_id: str) -> Heartbeat:
+        """Ask for one agent's pending slots, at once.
+
+        Raises:
+            TransportError, CalendarRefusedError: What the inner transport raises.
+            LifecycleError: The transport is closed, or this is a forked child's copy.
+        """
+        if self._is_copy:
+            raise LifecycleError(f"this outbox belongs to process {self._process}: make one of its own after the fork")
+        with self._lock:
+            self._pace.count(self._clock.monotonic())
+            is_stalled = self._heads and not self._is_delivering and self._timer is None
+        if is_stalled:
+            self._rouse()  # there was no thread left when it should have gone on
+        return self.inner.heartbeat(agent_id)
+
+    def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+        """Accept an update: once this returns it is in the journal, and will be delivered.
+
+        Raises:
+            JournalError: It could not be written, and was not accepted.
+            LifecycleError: The transport is closed, or this is a forked child's copy.
+        """
+        if self._close_by is not None:  # a lone read
+            raise LifecycleError("the transport is closed")
+        letter = self.journal.accept(agent_id, slot, update)
+        with self._lock:
+            self._post(letter)
+        self._rouse()
+        return UpdateReceipt(slot=letter.address, delivered=False, number=letter.number)
+
+    def close(self) -> None:
+        """Deliver what can be delivered at once, at most for half a second, then close the inner transport.
+
+        What is left is delivered after the journal is opened again. A forked child's copy leaves it all to its parent.
+        """
+        if self._is_copy:
+            return
+        with self._lock:
+            if self._close_by is None:
+                self._close_by = self._clock.monotonic() + CLOSE_WITHIN
+            timer, self._timer = self._timer, None
+            task = self._task if self._is_delivering else None
+        if timer is not None:
+            timer.cancel()
+        if task is not None:
+            self._runner.wait([task], CLOSE_WITHIN)
+        try:
+            self.inner.close()
+        finally:
+            self.journal.close()
+
+    @property
+    def _is_copy(self) -> bool:
+        """Whether this is a forked child's copy, whose locks may be held by threads that exist in the parent only."""
+        return os.getpid() != self._process
+
+    # --- later outcomes ---------------------------------------------------------------------------------------------
+
+    def subscribe(self, listener: DeliveryListener) -> None:
+        """Tell the listener of every later outcome."""
+        self._listeners.append(listener)
+
+    def replace(self, number: int, update: SlotUpdate) -> bool:
+        """Put another update in the place of an accepted one that was never sent; tell whether that was so.
+
+        Raises:
+            JournalError: It could not be written; nothing has changed.
+        """
+        return self.journal.replace(number, update) is not None
+
+    def delivery_status(self) -> DeliveryStatus:
+        """Picture what was accepted and what became of it; never blocks on the calendar or the disk."""
+        return dataclasses.replace(self.journal.status(), last_error=self._last_error)
+
+    def retry_dead_letter(self, number: int) -> None:
+        """Have a dead letter sent again, in its slot's order.
+
+        Raises:
+            ConfigurationError: There is no such dead letter, or the calendar has taken a later one of its slot.
+            JournalError: It could not be written; nothing has changed.
+        """
+        letter = self.journal.revive(number)
+        with self._lock:
+            self._post(letter)
+        self._rouse()
+
+    def drop_dead_letter(self, number: int) -> None:
+        """Forget a dead letter; it stays counted.
+
+        Raises:
+            ConfigurationError: There is no such dead letter.
+            JournalError: It could not be written; nothing has changed.
+        """
+        self.journal.drop(number)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until nothing is on its way, at most ``timeout`` seconds; tell whether that is so."""
+        settled = threading.Event()
+        listener = _Waiter(settled, self.journal)
+        self._listeners.append(listener)
+        try:
+            return self.journal.status().pending == 0 or settled.wait(timeout)
+        finally:
+            self._listeners.remove(listener)
+
+    # --- delivering -------------------------------------------------------------------------------------------------
+
+    def _post(self, letter: Letter) -> None:
+        """Queue a letter in its lane. Holds the lock."""
+        lane = self._lanes.setdefault(letter.lane, _Lane(letter.lane))
+        if letter.number not in lane.numbers:
+            lane.numbers = deque(sorted((*lane.numbers, letter.number)))
+        if not lane.is_listed:
+            lane.is_listed = True
+            heapq.heappush(self._heads, (max(lane.ready_at, self._clock.monotonic()), letter.lane))
+
+    def _rouse(self) -> None:
+        """See that the task delivers."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+            start = not self._is_delivering and self._close_by is None
+            self._is_delivering |= start
+        if timer is not None:
+            timer.cancel()
+        if not start:
+            return
+        try:
+            task = self._runner.spawn("outbox", self._deliver)
+        except RuntimeError as error:
+            with self._lock:
+                self._is_delivering = False  # the next call tries again
+                self._last_error = describe(error)
+        else:
+            with self._lock:
+                self._task = task
+
+    def _deliver(self) -> None:
+        while (lane := self._next()) is not None:
+            delay = JOURNAL_DELAY
+            try:
+                delay = self._send(lane, lane.numbers[0])
+            except BaseException as error:  # noqa: BLE001 - the journal cannot be written, or worse: it must go on
+                with self._lock:
+                    self._last_error = describe(error)
+            self._list_again(lane, delay)
+
+    def _next(self) -> "_Lane | None":
+        """Take the lane whose first letter may leave now; where there is none, come back when there is."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if not self._heads or (self._close_by is not None and now > self._close_by):
+                self._is_delivering = False
+                return None
+            ready_at, number = self._heads[0]
+            due = max(ready_at, self._pace.ready_at)
+            if due <= now:
+                heapq.heappop(self._heads)
+                lane = self._lanes[number]
+                lane.is_listed = False
+                return lane
+            self._is_delivering = False
+            if self._close_by is not None:
+                return None
+        self._come_back(due - now)
+        return None
+
+    def _come_back(self, delay: float) -> None:
+        try:
+            timer = self._clock.call_later(delay, self._rouse)
+        except RuntimeError as error:
+            self._last_error = describe(error)  # no thread left: the next call tries again
+            return
+        with self._lock:
+            spare = timer if self._is_delivering or self._close_by is not None else self._timer
+            if spare is not timer:
+                self._timer = timer
+        if spare is not None:
+            spare.cancel()
+
+    def _list_again(self, lane: "_Lane", delay: float) -> None:
+        with self._lock:
+            lane.ready_at = self._clock.monotonic() + delay
+            if not lane.numbers:
+                del self._lanes[lane.name]
+            elif not lane.is_listed:
+                lane.is_listed = True
+                heapq.heappush(self._heads, (lane.ready_at, lane.name))
+            if not self._lanes:
+                self._pace.is_recovering = False
+
+    def _send(self, lane: "_Lane", number: int) -> float:
+        """Send the first letter of a lane; return the seconds until the lane goes on."""
+        letter = self.journal.tried(number)
+        if letter is None:
+            self._off(lane, number)
+            return 0.0
+        with self._lock:
+            self._pace.count(self._clock.monotonic())
+        try:
+            receipt = self.inner.update_slot(letter.agent_id, letter.address, letter.update)
+            real_key = receipt.slot
+        except CalendarRefusedError as refusal:
+            meaning = read_refusal(refusal, letter.update, tried_before=letter.tries > 1, gentle=False)
+            if is_agent_unknown(refusal) or refusal.status in _FORBIDDEN:
+                return self._failed(lane, refusal)  # somebody may mend that: it is no word on the update
+            if meaning is not Refusal.ALREADY_SO:
+                self.journal.bury(number, describe(refusal))
+                self._ended(lane, number)
+                refused: HarborcalError = refusal  # the name ends with this block
+                self._tell(lambda listener: listener.refused(letter.key, letter.update, refused, number))
+                return 0.0
+            real_key = letter.address
+        except BaseException as error:  # noqa: BLE001 - whatever a transport raises, the letter stays on its way
+            return self._failed(lane, error)
+        self.journal.delivered(number, real_key)
+        self._ended(lane, number)
+        self._tell(lambda listener: listener.delivered(letter.key, real_key, number))
+        return 0.0
+
+    def _tell(self, outcome: Callable[[DeliveryListener], None]) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                outcome(listener)
+            except Exception as error:  # noqa: BLE001 - what one listener raises must not keep the others from knowing
+                with self._lock:
+                    self._last_error = describe(error)
+
+    def _ended(self, lane: "_Lane", number: int) -> None:
+        with self._lock:
+            self._last_error = ""
+            lane.failures = 0
+            self._pace.worked(self._clock.monotonic())
+        self._off(lane, number)
+
+    def _off(self, lane: "_Lane", number: int) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            lane.numbers.remove(number)
+
+    def _failed(self, lane: "_Lane", error: BaseException) -> float:
+        now = self._clock.monotonic()
+        with self._lock:
+            self._last_error = describe(error)
+            lane.failures += 1
+            if isinstance(error, TransportError) or not isinstance(error, HarborcalError):
+                self._pace.failed(now, self._delay(self._pace.failures + 1))
+            return self._delay(lane.failures)
+
+    def _delay(self, failures: int) -> float:
+        """Draw how long to wait after failures in a row: at least half of what it may be."""
+        ceiling = min(self._max_delay, self._base_delay * 2.0 ** min(failures - 1, 32))
+        return ceiling * self._random.uniform(0.5, 1.0)
+
+
+class _Lane:
+    """The letters of one slot that are on their way. Fields are guarded by the outbox's lock."""
+
+    __slots__ = ("failures", "is_listed", "name", "numbers", "ready_at")
+
+    def __init__(self, name: int) -> None:
+        self.name = name  # fixed
+        self.numbers: deque[int] = deque()
+        self.failures = 0
+        self.ready_at = 0.0
+        self.is_listed = False  # whether it waits among the heads
+
+
+class _Pace:
+    """How fast letters may leave. Fields are guarded by the outbox's lock.
+
+    In steady days at once; while the calendar fails, ever less often; afterwards, until the backlog is gone, no faster
+    than all calls together came in steady days.
+    """
+
+    _WINDOW = 60.0
+    _SHARE = 0.3  # what the latest window counts for
+
+    def __init__(self, now: float) -> None:
+        self.failures = 0
+        self.is_recovering = False
+        self.ready_at = now
+        self._since = now
+        self._calls = 0
+        self._steady = 0.0  # calls per second, of the windows without failures
+
+    def count(self, now: float) -> None:
+        """Count a call, and learn from windows in which nothing failed."""
+        if self.is_recovering:
+            self._since, self._calls = now, 0
+            return
+        self._calls += 1
+        if now - self._since >= self._WINDOW:
+            rate = self._calls / (now - self._since)
+            self._steady += (rate - self._steady) * (self._SHARE if self._steady else 1.0)
+            self._since, self._calls = now, 0
+
+    def worked(self, now: float) -> None:
+        """Enter that a letter ended."""
+        self.failures = 0
+        if self.is_recovering:
+            self.ready_at = now + self._gap()
+
+    def failed(self, now: float, delay: float) -> None:
+        """Enter that the calendar failed; ``delay`` is what the failures in a row ask for."""
+        self.failures += 1
+        self.is_recovering = True
+        self.ready_at = now + max(delay, self._gap())
+
+    def _gap(self) -> float:
+        return min(30.0, 1.0 / self._steady) if self._steady else 1.0
+
+
+class _Waiter:
+    """Waits until nothing is on its way."""
+
+    def __init__(self, settled: threading.Event, journal: Journal) -> None:
+        self._settled = settled
+        self._journal = journal
+
+    def delivered(self, _key: SlotKey, _real_key: SlotKey, _number: int) -> None:
+        """Look whether that was the last."""
+        if not self._journal.status().pending:
+            self._settled.set()
+
+    def refused(self, key: SlotKey, _update: SlotUpdate, _error: HarborcalError, number: int) -> None:
+        """Look whether that was the last."""
+        self.delivered(key, key, number)

@@ -1,0 +1,578 @@
+"""DESIGN 4.3: what is written is written before it is done, so that a process may die at any moment."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harborcal import (
+    ActiveState,
+    AgentStatus,
+    Journal,
+    JournalError,
+    NoActiveSlotError,
+    Scheduler,
+    SchedulerConfig,
+    SlotStatus,
+    TransportError,
+    VerdictReason,
+    WakeRequest,
+)
+from harborcal.testing import CallerRunner, RecordingHost
+from harborcal.transports.embedded import EmbeddedTransport
+from tests.durable import Durable, KilledError
+
+KINDS = [False, True]
+NAMES = ["in memory", "carried"]
+
+
+@pytest.fixture(params=KINDS, ids=NAMES)
+def durable(request: pytest.FixtureRequest, folder: Path) -> Iterator[Durable]:
+    """A scheduler over the calendar in memory, and one over the carried calendar, where slots are claimed."""
+    made = Durable(folder, carried=request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def memory(folder: Path) -> Iterator[Durable]:
+    made = Durable(folder)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def carried(folder: Path) -> Iterator[Durable]:
+    made = Durable(folder, carried=True)
+    yield made
+    made.close()
+
+
+def attempts(world: Durable) -> list[tuple[str, int]]:
+    return [(wake.slot.ident, wake.attempt) for wake in world.host.wakes]
+
+
+def refuse_to_answer(*_: object) -> None:
+    raise TransportError("down")
+
+
+def finish(world: Durable, **config: Any) -> None:
+    """Live on until everything that can arrive has arrived."""
+    world.config |= config
+    world.scheduler.start()
+    world.clock.advance(300)
+    assert world.scheduler.account().is_balanced
+
+
+# --- an attempt outlives its process --------------------------------------------------------------------------------
+
+
+def test_an_agent_may_complete_as_soon_as_there_is_a_new_process(durable: Durable) -> None:
+    key = durable.add()
+    durable.scheduler.tick()
+    [before] = durable.scheduler.status().active
+    durable.clock.advance(600)
+    durable.restart()
+    [after] = durable.scheduler.status().active
+    assert (after.key, after.attempt, after.wake_id) == (before.key, before.attempt, before.wake_id)
+    assert (after.started_at, after.state, after.taken_up) == (before.started_at, ActiveState.ONGOING, False)
+    durable.clock.advance(600)
+    durable.scheduler.complete("dev", "done all the same")
+    assert durable.state(key) is SlotStatus.FINISHED
+    assert durable.slot(key).actual_duration == 20
+    finish(durable)
+    assert len(durable.host.wakes) == 1
+
+
+def test_an_attempt_that_was_found_again_is_not_woken_again(durable: Durable) -> None:
+    durable.add()
+    durable.scheduler.tick()
+    durable.restart()
+    finish(durable)
+    assert len(durable.host.wakes) == 1
+    assert len(durable.scheduler.status().active) == 1
+
+
+def test_a_slot_that_rests_goes_on_resting_and_its_rest_is_no_work(durable: Durable) -> None:
+    key = durable.add()
+    durable.scheduler.tick()
+    durable.clock.advance(600)
+    durable.scheduler.pause("dev", "waiting for a review")
+    durable.clock.advance(3600)
+    durable.restart()
+    [active] = durable.scheduler.status().active
+    assert (active.state, active.pause_reason) == (ActiveState.PAUSED, "waiting for a review")
+    assert active.paused_at is not None
+    assert active.lease_until is None
+    finish(durable)
+    assert durable.state(key) is SlotStatus.PAUSED
+    durable.clock.advance(3300)
+    durable.scheduler.resume("dev")
+    durable.clock.advance(300)
+    durable.restart()
+    durable.scheduler.complete("dev")
+    assert durable.slot(key).actual_duration == 15
+
+
+def test_a_lost_start_is_told_once_by_the_next_process(memory: Durable) -> None:
+    key = memory.add()
+    memory.kill_at = "accept.begun"
+    with memory.dying():
+        memory.scheduler.tick()
+    assert memory.sent == []
+    assert memory.host.wakes
+    finish(memory)
+    assert memory.sent == ["ongoing"]
+    assert str(memory.slot(key).started_at) == "09:00:00"
+    assert len(memory.host.wakes) == 1
+
+
+def test_an_accepted_end_settles_the_slot_and_is_delivered_by_the_next_process(durable: Durable) -> None:
+    key = durable.add()
+    durable.scheduler.tick()
+    durable.clock.advance(120)
+    durable.kill_at = "update_slot.before"
+    with durable.dying():
+        durable.scheduler.complete("dev", "well done")
+    [entry] = durable.scheduler.status().history
+    assert (entry.status, entry.summary, entry.actual_duration) == ("finished", "well done", 2)
+    with pytest.raises(NoActiveSlotError):
+        durable.scheduler.complete("dev")
+    finish(durable)
+    assert durable.state(key) is SlotStatus.FINISHED
+    assert len(durable.host.wakes) == 1
+
+
+def test_an_end_that_was_not_accepted_did_not_happen(durable: Durable) -> None:
+    key = durable.add()
+    durable.scheduler.tick()
+    durable.kill_at = "accept.written"
+    with durable.dying():
+        durable.scheduler.complete("dev")
+    assert len(durable.scheduler.status().active) == 1
+    durable.scheduler.complete("dev", "again")
+    assert durable.state(key) is SlotStatus.FINISHED
+
+
+def test_the_history_survives(durable: Durable) -> None:
+    for summary in ("one", "two"):
+        durable.add()
+        durable.scheduler.tick()
+        durable.clock.advance(90)
+        durable.scheduler.complete("dev", summary)
+    durable.add()
+    durable.scheduler.tick()
+    durable.scheduler.abort("dev", "no")
+    before = durable.scheduler.status().history
+    durable.restart()
+    assert durable.scheduler.status().history == before
+    assert [entry.status for entry in before] == ["finished", "finished", "aborted"]
+
+
+def test_the_history_keeps_its_size_over_restarts(folder: Path) -> None:
+    world = Durable(folder, history_size=2)
+    for _ in range(3):
+        world.add()
+        world.scheduler.tick()
+        world.scheduler.complete("dev")
+    world.restart()
+    assert [entry.ident for entry in world.scheduler.status().history] == ["2", "3"]
+    world.close()
+
+
+def test_a_slot_that_was_done_is_not_woken_again_from_a_stale_answer_after_a_restart(memory: Durable) -> None:
+    key = memory.add()
+    before = memory.slot(key)
+    memory.scheduler.tick()
+    memory.clock.advance(60)
+    memory.scheduler.complete("dev")
+    memory.restart()
+    memory.memory.set_slot(key, status="not_started", updated_at=before.updated_at)
+    memory.scheduler.tick()
+    assert memory.scheduler.explain("dev")[0].reason is VerdictReason.SETTLED
+    finish(memory)
+    assert len(memory.host.wakes) == 1
+    assert memory.state(key) is SlotStatus.FINISHED
+
+
+def test_a_slot_is_not_taken_while_its_end_is_on_its_way_also_after_a_restart(memory: Durable) -> None:
+    key = memory.add()
+    memory.scheduler.tick()
+    memory.memory.before_update = refuse_to_answer
+    memory.scheduler.complete("dev")
+    memory.clock.advance(1)
+    memory.memory.set_slot(key, status="not_started")
+    memory.restart()
+    memory.scheduler.tick()
+    assert memory.scheduler.explain("dev")[0].detail == "its last update is still on its way"
+    assert len(memory.host.wakes) == 1
+
+
+def test_attempts_are_counted_on_and_named_anew(durable: Durable) -> None:
+    durable.add()
+    durable.host.fail_next(RuntimeError("no"))
+    durable.scheduler.tick()
+    durable.restart()
+    finish(durable)
+    assert attempts(durable) == [("1", 1), ("1", 2)]
+    assert len(set(durable.wake_ids)) == 2
+
+
+def test_a_virtual_slot_that_became_real_is_known_by_both_names_after_a_restart(memory: Durable) -> None:
+    key = memory.memory.add_virtual_slot("dev", 3)
+    memory.scheduler.tick()
+    real = memory.slot(key).key
+    memory.restart()
+    [active] = memory.scheduler.status().active
+    assert (active.ident, active.key) == ("plan-3-2026-01-05", real)
+    memory.scheduler.pause("dev", slot=key)
+    memory.scheduler.complete("dev", slot=real)
+    assert memory.state(key) is SlotStatus.FINISHED
+
+
+def test_silence_goes_on_counting_but_leaves_a_minute(durable: Durable) -> None:
+    durable.add(minutes=10)
+    durable.scheduler.tick()
+    durable.clock.advance(1000)
+    durable.restart()
+    durable.scheduler.start()
+    durable.clock.advance(799)
+    assert len(durable.host.wakes) == 1
+    durable.clock.advance(1)
+    assert [wake.reminder for wake in durable.host.wakes] == [False, True]
+    durable.clock.jump(86_400)
+    durable.restart()
+    assert durable.scheduler.status().active[0].overdue
+    durable.scheduler.start()
+    durable.clock.advance(59)
+    assert durable.scheduler.status().active
+    durable.clock.advance(1)
+    assert durable.scheduler.status().history[-1].reason == "no report within 1800 s"
+    assert len(set(durable.wake_ids)) == 1
+
+
+# --- killed on the way to a wake ------------------------------------------------------------------------------------
+
+
+BEFORE_THE_WAKE = ["reserve.begun", "reserve.written", "reserve.committed", "claim.before", "claim.after"]
+
+
+@pytest.mark.parametrize("step", [*BEFORE_THE_WAKE, "enter.begun", "enter.written"])
+def test_a_wake_that_was_not_entered_is_entered_once_by_the_next_process(carried: Durable, step: str) -> None:
+    key = carried.add()
+    carried.kill_at = step
+    with carried.dying():
+        carried.scheduler.tick()
+    assert not carried.host.wakes
+    reserved = [active.wake_id for active in carried.scheduler.status().active]
+    assert len(reserved) == (0 if step in BEFORE_THE_WAKE[:2] else 1)
+    finish(carried)
+    assert attempts(carried) == [("1", 1)]
+    assert reserved in ([], carried.wake_ids)
+    assert carried.state(key) is SlotStatus.ONGOING
+    carried.scheduler.complete("dev")
+    assert carried.state(key) is SlotStatus.FINISHED
+
+
+@pytest.mark.parametrize("step", BEFORE_THE_WAKE[:2])
+def test_a_wake_that_was_not_written_is_entered_by_the_next_process(memory: Durable, step: str) -> None:
+    memory.add()
+    memory.kill_at = step
+    with memory.dying():
+        memory.scheduler.tick()
+    assert not memory.scheduler.status().active
+    finish(memory)
+    assert attempts(memory) == [("1", 1)]
+
+
+UNKNOWN = [(True, "enter.committed"), (True, "wake.before"), (True, "wake.after"), (False, "reserve.committed")]
+
+
+@pytest.mark.parametrize(("is_carried", "step"), [*UNKNOWN, (False, "wake.before"), (False, "wake.after")])
+@pytest.mark.parametrize("policy", ["skip", "repeat"])
+def test_a_wake_of_which_nobody_knows_is_left_to_the_lease_or_repeated(
+    folder: Path, *, is_carried: bool, step: str, policy: str
+) -> None:
+    world = Durable(folder, carried=is_carried, on_unknown=policy)
+    key = world.add(minutes=10)
+    world.kill_at = step
+    with world.dying():
+        world.scheduler.tick()
+    entered = len(world.host.wakes)
+    [active] = world.scheduler.status().active
+    finish(world)
+    assert len(world.host.wakes) == entered + (policy == "repeat")
+    assert world.state(key) is SlotStatus.ONGOING
+    world.clock.advance(3600)
+    assert {(wake.attempt, wake.wake_id) for wake in world.host.wakes} == {(1, active.wake_id)}
+    assert [wake.reminder for wake in world.host.wakes[entered:]] == [False] * (policy == "repeat") + [True]
+    world.close()
+
+
+def test_a_wake_that_is_to_be_repeated_waits_until_the_journal_works(folder: Path) -> None:
+    world = Durable(folder, on_unknown="repeat")
+    world.add()
+    world.kill_at = "wake.before"
+    with world.dying():
+        world.scheduler.tick()
+    world.fail_at = ("enter",)
+    world.scheduler.tick()
+    assert not world.host.wakes
+    world.fail_at = ()
+    finish(world)
+    assert attempts(world) == [("1", 1)]
+    world.close()
+
+
+def test_a_failed_wake_is_tried_again_by_the_next_process_as_another_attempt(durable: Durable) -> None:
+    durable.add()
+    durable.host.fail_next(RuntimeError("no"))
+    durable.scheduler.tick()
+    durable.restart()
+    assert not durable.scheduler.status().active
+    finish(durable)
+    assert attempts(durable) == [("1", 1), ("1", 2)]
+
+
+def test_an_agent_that_cannot_be_woken_now_is_woken_later(carried: Durable) -> None:
+    assert carried.carried is not None
+    carried.add()
+    carried.kill_at = "claim.after"
+    with carried.dying():
+        carried.scheduler.tick()
+    carried.carried.set_agent_status("dev", AgentStatus.EXHAUSTED)
+    finish(carried)
+    assert not carried.host.wakes
+    carried.carried.set_agent_status("dev", AgentStatus.IDLE)
+    carried.clock.advance(60)
+    assert attempts(carried) == [("1", 1)]
+
+
+# --- the world went on meanwhile ------------------------------------------------------------------------------------
+
+
+def test_an_agent_that_is_listed_no_more_is_released_after_a_while(durable: Durable) -> None:
+    key = durable.add()
+    durable.scheduler.tick()
+    durable.agents.clear()
+    durable.restart()
+    durable.scheduler.start()
+    durable.clock.advance(110)
+    assert durable.scheduler.status().active
+    durable.clock.advance(60)
+    assert not durable.scheduler.status().active
+    assert durable.state(key) is SlotStatus.DEFERRED
+    assert durable.scheduler.account().is_balanced
+
+
+def test_a_slot_that_another_live_scheduler_has_taken_meanwhile_is_settled_without_a_word(carried: Durable) -> None:
+    assert carried.carried is not None
+    key = carried.add()
+    carried.scheduler.tick()
+    carried.kill()
+    other_host = RecordingHost()
+    other = Scheduler(
+        EmbeddedTransport(carried.carried, "elsewhere"),
+        other_host,
+        lambda: carried.agents,
+        clock=carried.clock,
+        runner=CallerRunner(),
+        config=SchedulerConfig(seed=9),
+    )
+    carried.clock.advance(150)
+    other.tick()
+    assert [active.taken_up for active in other.status().active] == [True]
+    carried.restart()
+    carried.scheduler.tick()
+    assert not carried.scheduler.status().active
+    [entry] = carried.scheduler.status().history
+    assert entry.reason == "another scheduler has taken it"
+    assert carried.outbox.delivery_status().accepted == 0
+    assert carried.state(key) is SlotStatus.ONGOING
+    other.complete("dev")
+    assert carried.state(key) is SlotStatus.FINISHED
+    other.stop()
+
+
+@pytest.mark.parametrize("step", ["reserve.committed", "claim.before"])
+def test_a_slot_that_was_cancelled_before_its_wake_was_entered_is_not_woken_for(carried: Durable, step: str) -> None:
+    assert carried.carried is not None
+    key = carried.add()
+    carried.kill_at = step
+    with carried.dying():
+        carried.scheduler.tick()
+    carried.carried.cancel_slot(key)
+    finish(carried)
+    assert not carried.host.wakes
+    assert not carried.scheduler.status().active
+    assert carried.state(key) is SlotStatus.SKIPPED
+
+
+def test_a_refusal_that_came_after_the_end_is_remembered(memory: Durable) -> None:
+    key = memory.add()
+    memory.scheduler.tick()
+    memory.memory.cancel(key)
+    memory.scheduler.complete("dev")
+    assert memory.outbox.delivery_status().dead == 1
+    memory.restart()
+    memory.memory.set_slot(key, status="not_started", updated_at=memory.clock.now())
+    memory.scheduler.tick()
+    assert memory.outbox.delivery_status().dead == 1
+
+
+# --- the journal itself ---------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_journal_is_refused_at_the_beginning(memory: Durable) -> None:
+    memory.add()
+    memory.scheduler.tick()
+    memory.kill()
+    path = memory._path
+    content = bytearray(path.read_bytes())
+    where = content.rindex(b"ongoing")
+    content[where : where + 7] = b"settled"
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match="damaged"):
+        Journal(path)
+    memory.life.alive = True
+
+
+def test_one_journal_serves_one_outbox(memory: Durable) -> None:
+    with pytest.raises(JournalError, match="in use"):
+        Journal(memory.journal.path, patience=0.0)
+
+
+def test_without_a_journal_no_wake_begins_and_the_slot_is_free_again(durable: Durable) -> None:
+    key = durable.add()
+    durable.fail_at = ("reserve",)
+    durable.scheduler.start()
+    durable.clock.advance(60)
+    assert not durable.host.wakes
+    assert not durable.scheduler.status().active
+    assert "No space left" in durable.scheduler.status().problems["dev"]["journal"].message
+    assert durable.state(key) is SlotStatus.NOT_STARTED
+    assert durable.scheduler.status().last_heartbeats["dev"] == durable.clock.now()
+    durable.fail_at = ()
+    durable.clock.advance(60)
+    assert attempts(durable) == [("1", 1)]
+    assert "journal" not in durable.scheduler.status().problems.get("dev", {})
+
+
+def test_a_slot_that_was_claimed_is_given_back_where_its_wake_cannot_be_written(carried: Durable) -> None:
+    key = carried.add()
+    carried.fail_at = ("enter",)
+    carried.scheduler.tick()
+    assert not carried.host.wakes
+    assert carried.state(key) is SlotStatus.DEFERRED
+    carried.fail_at = ()
+    finish(carried)
+    assert len(carried.host.wakes) == 1
+    assert carried.state(key) is SlotStatus.ONGOING
+
+
+def test_where_giving_back_cannot_be_written_either_it_is_done_later(carried: Durable) -> None:
+    key = carried.add()
+    carried.fail_at = ("enter", "accept")
+    carried.scheduler.start()
+    carried.clock.advance(60)
+    assert not carried.host.wakes
+    carried.fail_at = ()
+    carried.clock.advance(300)
+    assert len(carried.host.wakes) == 1
+    assert carried.state(key) is SlotStatus.ONGOING
+    assert carried.scheduler.account().is_balanced
+
+
+@pytest.mark.parametrize("verb", ["complete", "abort", "pause"])
+def test_a_report_that_cannot_be_written_raises_and_changes_nothing(durable: Durable, verb: str) -> None:
+    key = durable.add()
+    durable.scheduler.tick()
+    durable.fail_at = ("accept",)
+    with pytest.raises(JournalError):
+        getattr(durable.scheduler, verb)("dev")
+    assert durable.scheduler.status().active[0].state is ActiveState.ONGOING
+    assert durable.state(key) is SlotStatus.ONGOING
+    assert "No space left" in durable.scheduler.status().problems["dev"]["update"].message
+    durable.fail_at = ()
+    getattr(durable.scheduler, verb)("dev")
+    assert durable.state(key) == {"complete": "finished", "abort": "aborted", "pause": "paused"}[verb]
+
+
+def test_what_cannot_be_written_after_it_was_done_goes_with_the_next_write(durable: Durable) -> None:
+    durable.add()
+    durable.scheduler.tick()
+    durable.fail_at = ("",)
+    durable.clock.advance(1200)
+    durable.scheduler.renew("dev")
+    durable.fail_at = ()
+    durable.scheduler.pause("dev", "rest")
+    durable.restart()
+    assert durable.scheduler.status().active[0].heard_at == durable.clock.now()
+
+
+def test_a_reminder_that_cannot_be_written_is_not_given(durable: Durable) -> None:
+    durable.add(minutes=10)
+    durable.scheduler.start()
+    durable.clock.advance(0)
+    durable.fail_at = ("remind",)
+    durable.clock.advance(1800)
+    assert len(durable.host.wakes) == 1
+    assert "No space left" in durable.scheduler.status().problems["dev"]["journal"].message
+
+
+# --- any moment -----------------------------------------------------------------------------------------------------
+
+
+STEPS = [f"{act}.{step}" for act in ("reserve", "enter", "accept") for step in ("begun", "written", "committed")]
+STEPS += [f"{act}.written" for act in ("send", "deliver", "change")]
+NEVER_REACHED = {
+    False: {
+        "enter.begun",
+        "enter.written",
+        "enter.committed",
+        "claim.before",
+        "claim.after",
+        "change.written",
+        "settle.written",
+    },
+    True: {"settle.written"},
+}
+STEPS += [f"{call}.{when}" for call in ("claim", "update_slot", "heartbeat", "wake") for when in ("before", "after")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("is_carried", "policy"), [(False, "repeat"), (True, "skip")], ids=["memory", "carried"])
+def test_whenever_it_is_killed_each_slot_is_woken_for_and_ends_as_its_agent_said(
+    folder: Path, *, step: str, is_carried: bool, policy: str
+) -> None:
+    def answer(wake: WakeRequest) -> None:
+        wake.report.complete("did it")
+
+    world = Durable(folder, carried=is_carried, on_unknown=policy, heartbeat_interval=100)
+    keys = [world.add(minutes=10) for _ in range(3)]
+    world.kill_at = step
+    for _ in range(5):
+        with contextlib.suppress(KilledError):
+            world.scheduler.start()
+            world.clock.advance(100)
+            for active in world.scheduler.status().active:
+                # The agent has worked, if its wake has reached it.
+                if active.wake_id in world.wake_ids:
+                    world.scheduler.complete("dev", "did it")
+        world.restart()
+    world.host.on_wake = answer
+    world.scheduler.start()
+    world.clock.advance(2000)
+    assert not world.kill_at or step in NEVER_REACHED[is_carried]
+    assert [world.state(key) for key in keys] == ["finished"] * 3
+    assert {(entry.ident, entry.status) for entry in world.scheduler.status().history} == {
+        (str(key), "finished") for key in keys
+    }
+    wakes = [(wake.slot.ident, wake.attempt, wake.wake_id) for wake in world.host.wakes]
+    assert {(ident, attempt) for ident, attempt, _ in wakes} == {(str(key), 1) for key in keys}
+    assert len(set(wakes)) == 3
+    assert world.outbox.delivery_status().pending == 0
+    assert world.scheduler.account().is_balanced
+    world.close()

@@ -1,0 +1,366 @@
+import datetime as dt
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harborcal.calendar import Calendar
+from harborcal.errors import CalendarError, ConfigurationError
+from harborcal.model import SchedulerConfig, SlotStatus
+from harborcal.testing import FakeClock
+from harborcal.testing.simulation import Behaviour, Event, EventKind, Faults, Rehearsal, check, simulate
+
+MORNING = dt.datetime(2026, 1, 5, 8, tzinfo=dt.UTC)
+TOMORROW = dt.datetime(2026, 1, 6, tzinfo=dt.UTC)
+
+
+# --- histories, written by hand -------------------------------------------------------------------------------------
+
+
+class Story:
+    """Writes a history: each line is an event, at a second."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def add(self, elapsed: float, kind: EventKind, agent: str = "", slot: str = "", **details: object) -> "Story":
+        at = MORNING + dt.timedelta(seconds=elapsed)
+        self.events.append(Event(elapsed=elapsed, at=at, kind=kind, agent_id=agent, slot=slot, details=details))
+        return self
+
+    def wake(
+        self, elapsed: float, slot: str = "1", *, agent: str = "ada", attempt: int = 1, reminder: bool = False,
+        wake_id: str = "", lease: float | None = 600.0, outcome: str = "returned",
+    ) -> "Story":  # fmt: skip
+        name = wake_id or f"{agent} {slot} {attempt}"
+        entered = {"attempt": attempt, "wake_id": name, "reminder": reminder, "lease": lease}
+        self.add(elapsed, EventKind.WAKE_ENTERED, agent, slot, **entered)
+        return self.add(elapsed, EventKind.WAKE_LEFT, agent, slot, wake_id=name, outcome=outcome, reached=True)
+
+    def report(self, elapsed: float, what: str, outcome: str = "accepted", *, slot: str = "1") -> "Story":
+        self.add(elapsed, EventKind.REPORTED, "ada", slot, what=what, call=len(self.events))
+        return self.add(elapsed, EventKind.ANSWERED, "ada", slot, what=what, call=len(self.events), outcome=outcome)
+
+    def update(
+        self, elapsed: float, status: str, was: str = "ongoing", outcome: str = "applied", *, slot: str = "1"
+    ) -> "Story":
+        return self.add(elapsed, EventKind.UPDATED, "ada", slot, status=status, was=was, outcome=outcome)
+
+    def crash(self, elapsed: float, *, on_unknown: str = "skip") -> "Story":
+        self.add(elapsed, EventKind.CRASHED, point="wake.after")
+        return self.add(elapsed + 1, EventKind.STARTED, on_unknown=on_unknown)
+
+    def end(self, elapsed: float, status: str, **details: object) -> "Story":
+        usual: dict[str, object] = {"is_due": True, "is_live": True, "is_late": False, "told": None}
+        return self.add(elapsed, EventKind.ENDED, "ada", "1", status=status, **usual | details)
+
+    @property
+    def broken(self) -> list[str]:
+        return [violation.rule for violation in check(self.events)]
+
+
+def good_day() -> Story:
+    return (
+        Story()
+        .add(0, EventKind.STARTED, on_unknown="skip")
+        .update(10, "ongoing", "not_started")
+        .wake(10)
+        .report(200, "complete")
+        .update(200, "finished")
+        .add(300, EventKind.LOOKED, accepted=2, delivered=1, pending=0, dead=1, is_balanced=True)
+        .add(400, EventKind.HEALED)
+        .end(500, "finished", told="finished")
+        .add(500, EventKind.OVER, active="", pending=0)
+    )
+
+
+def test_a_day_on_which_all_went_well_breaks_no_rule() -> None:
+    assert good_day().broken == []
+
+
+def test_an_agent_that_is_woken_for_two_slots_at_once_is_noticed() -> None:
+    assert Story().wake(10).wake(100, "2").broken == ["one-at-a-time"]
+
+
+def test_a_slot_that_two_agents_have_at_once_is_noticed() -> None:
+    assert Story().wake(10).wake(100, agent="ben").broken == ["one-at-a-time"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda story: story.report(50, "complete"),
+        lambda story: story.report(50, "abort", "unknown"),
+        lambda story: story.update(50, "deferred"),
+        lambda story: story.update(50, "ongoing", outcome="refused"),
+        lambda story: story.add(50, EventKind.CHANGED, "ada", "1", what="cancelled"),
+        lambda story: story.add(50, EventKind.FORGOTTEN, "ada", "1", status="not_started"),
+    ],
+    ids=["completed", "perhaps aborted", "given back", "refused", "cancelled", "forgotten"],
+)
+def test_the_next_slot_may_be_woken_once_the_one_before_may_have_ended(between: object) -> None:
+    story = Story().wake(10)
+    assert callable(between)
+    between(story)
+    assert story.wake(100, "2").broken == []
+
+
+def test_the_next_slot_may_be_woken_after_a_wake_that_raised_and_after_two_leases_of_silence() -> None:
+    assert Story().wake(10, outcome="raised").wake(100, "2").broken == []
+    assert Story().wake(10).wake(1_200, "2").broken == ["one-at-a-time"]
+    assert Story().wake(10).wake(1_211, "2").broken == []
+    assert Story().wake(10).report(700, "renew").wake(1_211, "2").broken == ["one-at-a-time"]
+    assert Story().wake(10, lease=None).wake(90_000, "2").broken == ["one-at-a-time"]
+
+
+def test_a_wake_that_is_entered_twice_is_noticed_unless_a_crash_lies_between_and_it_is_to_be_repeated() -> None:
+    assert Story().wake(10).wake(20).broken == ["wakes"]
+    assert Story().add(0, EventKind.STARTED, on_unknown="skip").wake(10).crash(15).wake(20).broken == ["wakes"]
+    repeating = Story().add(0, EventKind.STARTED, on_unknown="repeat").wake(10).crash(15, on_unknown="repeat").wake(20)
+    assert repeating.broken == []
+    assert repeating.wake(30).broken == ["wakes"]
+
+
+def test_an_agent_is_reminded_once_per_silence() -> None:
+    assert Story().wake(10).wake(610, reminder=True).broken == []
+    assert Story().wake(10).wake(610, reminder=True).wake(700, reminder=True).broken == ["wakes"]
+    heard = Story().wake(10).wake(610, reminder=True).report(650, "renew").wake(1_250, reminder=True)
+    assert heard.broken == []
+
+
+def test_one_number_for_two_attempts_at_a_slot_is_noticed() -> None:
+    again = Story().wake(10, outcome="raised").wake(20, attempt=1, wake_id="another")
+    assert again.broken == ["wakes"]
+    assert Story().wake(10, outcome="raised").wake(20, attempt=2).broken == []
+
+
+def test_nothing_but_the_same_again_follows_a_terminal_update() -> None:
+    ended = good_day().events[:-4]
+    assert check([*ended, *Story().update(210, "finished", "finished", "repeated").events]) == ()
+    for outcome in ("applied", "refused"):
+        late = Story().update(210, "ongoing", "finished", outcome).events
+        assert [violation.rule for violation in check([*ended, *late])] == ["order"]
+
+
+def test_a_slot_is_not_paused_or_finished_before_it_is_ongoing() -> None:
+    assert Story().wake(10).update(20, "paused", "not_started").broken == ["order"]
+    assert Story().wake(10).update(20, "paused", "ongoing").broken == []
+    forgetful = Story().wake(10).add(15, EventKind.FORGOTTEN, "ada", "1", status="not_started")
+    assert forgetful.update(20, "paused", "not_started").broken == []
+
+
+def test_a_slot_that_nobody_has_completed_is_not_finished() -> None:
+    assert Story().wake(10).update(20, "finished").broken == ["no-invention"]
+    assert Story().wake(10).report(15, "complete", "unknown").update(20, "finished").broken == []
+    assert Story().wake(10).report(15, "abort").update(20, "finished").broken == ["no-invention"]
+
+
+def test_an_accepted_completion_is_not_lost() -> None:
+    lost = Story().wake(10).report(20, "complete").end(500, "aborted")
+    assert lost.broken == ["no-loss"]
+    assert Story().wake(10).report(20, "complete").end(500, "finished").broken == []
+    assert Story().wake(10).report(20, "complete").end(500, "aborted", is_late=True).broken == []
+    assert Story().wake(10).report(20, "complete", "refused").end(500, "aborted").broken == []
+    cancelled = Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what="cancelled").report(20, "complete")
+    assert cancelled.end(500, "aborted").broken == []
+
+
+def test_an_agent_is_not_held_for_longer_than_its_leases_allow() -> None:
+    look = {"accepted": 0, "delivered": 0, "pending": 0, "dead": 0, "is_balanced": True}
+    assert Story().wake(10).add(2_000, EventKind.LOOKED, **look).broken == []
+    assert Story().wake(10).add(2_200, EventKind.LOOKED, **look).broken == ["no-block"]
+    assert Story().wake(10).report(500, "renew").add(2_200, EventKind.LOOKED, **look).broken == []
+    assert Story().wake(10).update(1_300, "aborted").add(2_200, EventKind.LOOKED, **look).broken == []
+    assert Story().wake(10).report(500, "pause").add(9_000, EventKind.LOOKED, **look).broken == []
+    outage = Story().wake(10).add(20, EventKind.OUTAGE_BEGAN).add(520, EventKind.OUTAGE_ENDED)
+    assert outage.add(2_200, EventKind.LOOKED, **look).broken == []
+
+
+@pytest.mark.parametrize("status", ["ongoing", "paused", "not_started", "deferred"])
+def test_a_slot_of_a_living_agent_that_has_not_ended_in_the_end_is_noticed(status: str) -> None:
+    assert Story().end(500, status).broken == ["progress"]
+    assert Story().end(500, status, is_live=False).broken == []
+
+
+def test_a_slot_whose_time_has_not_come_may_wait() -> None:
+    assert Story().end(500, "not_started", is_due=False).broken == []
+
+
+def test_what_is_active_or_on_its_way_in_the_end_is_noticed() -> None:
+    assert Story().add(500, EventKind.OVER, active="ada at 1", pending=0).broken == ["progress"]
+    assert Story().add(500, EventKind.OVER, active="", pending=2).broken == ["progress"]
+
+
+def test_sums_that_do_not_agree_are_noticed() -> None:
+    sums = {"accepted": 3, "delivered": 1, "pending": 1, "dead": 0}
+    assert Story().add(5, EventKind.LOOKED, **sums, is_balanced=True).broken == ["sums"]
+    assert Story().add(5, EventKind.LOOKED, **sums | {"dead": 1}, is_balanced=True).broken == []
+    assert Story().add(5, EventKind.LOOKED, **sums | {"dead": 1}, is_balanced=False).broken == ["sums"]
+
+
+def test_a_calendar_that_says_otherwise_than_it_was_told_is_noticed() -> None:
+    assert Story().end(500, "finished", told="aborted").broken == ["agreement"]
+    cancelled = Story().add(5, EventKind.CHANGED, "ada", "1", what="cancelled")
+    assert cancelled.end(500, "aborted", told="ongoing").broken == []
+
+
+def test_a_violation_tells_its_story_and_leaves_out_what_does_not_concern_it() -> None:
+    story = Story().wake(10).wake(20, "7", agent="ben").crash(30).wake(100, "2")
+    (violation,) = check(story.events)
+    told = str(violation)
+    assert "ada is woken while it is at slot 1" in told
+    assert "crashed" in told
+    assert "ben" not in told
+
+
+# --- drawn worlds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rehearsal() -> Rehearsal:
+    return simulate(seed=3, agents=3)
+
+
+def test_on_a_day_on_which_everything_goes_wrong_no_rule_is_broken(rehearsal: Rehearsal) -> None:
+    assert rehearsal.violations == ()
+    assert rehearsal.counts["wakes"] > 5
+    assert rehearsal.counts["complete accepted"] > 5
+    assert rehearsal.counts["crashes"] > 0
+
+
+def test_the_same_seed_gives_the_same_history_in_another_process_too(rehearsal: Rehearsal) -> None:
+    code = (
+        "import hashlib; from harborcal.testing import simulate; "
+        "print(hashlib.sha256('\\n'.join(map(str, simulate(seed=3, agents=3).events)).encode()).hexdigest())"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    own = hashlib.sha256("\n".join(map(str, rehearsal.events)).encode()).hexdigest()
+    assert other.stdout.strip() == own
+
+
+def test_another_seed_gives_another_history() -> None:
+    calm = Faults()
+    one, other = (simulate(seed=seed, agents=1, faults=calm) for seed in (1, 2))
+    assert one.events != other.events
+
+
+def test_a_day_without_faults_and_with_steady_agents_ends_with_every_slot_finished() -> None:
+    rehearsal = simulate(seed=4, agents=2, faults=Faults(), behaviours={Behaviour.FINISH: 1.0})
+    assert rehearsal.violations == ()
+    assert {slot.status for agent in rehearsal.agents for slot in agent.slots} == {SlotStatus.FINISHED}
+
+
+def test_several_days_go_on_with_one_journal() -> None:
+    rehearsal = simulate(seed=5, days=2, agents=1, faults=Faults(crashes=2.0))
+    assert rehearsal.violations == ()
+    assert [event.details["point"] for event in rehearsal.events if event.kind is EventKind.CRASHED].count("night") == 1
+    assert {slot.due_at.day for slot in rehearsal.agents[0].slots} == {5, 6}
+
+
+def test_a_rehearsal_without_violations_is_as_short_as_can_be(rehearsal: Rehearsal) -> None:
+    assert rehearsal.shrink() is rehearsal
+
+
+# --- calendars of one's own -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "calendar.db"
+
+
+@pytest.fixture
+def calendar(path: Path) -> Iterator[Calendar]:
+    with Calendar(f"sqlite:///{path}", clock=FakeClock(MORNING)) as calendar:
+        calendar.register_agent("dev", "host-1")
+        calendar.register_agent("ops")
+        nine = TOMORROW.replace(hour=9)
+        calendar.add_slot("dev", nine, 30, priority=5)
+        calendar.add_slot("dev", nine + dt.timedelta(minutes=30), 30, priority=9)
+        calendar.add_slot("ops", nine, 20)
+        yield calendar
+
+
+def hourly() -> SchedulerConfig:
+    return SchedulerConfig(heartbeat_interval=300.0)
+
+
+def test_a_calendar_of_ones_own_is_rehearsed_and_left_alone(calendar: Calendar, path: Path) -> None:
+    before = path.read_bytes()
+    rehearsal = simulate(calendar, config=hourly())
+    assert path.read_bytes() == before
+    assert calendar.agents()[0].last_heartbeat_at is None
+    assert [agent.agent_id for agent in rehearsal.agents] == ["dev", "ops"]
+    assert rehearsal.started_at == TOMORROW
+    assert {slot.status for agent in rehearsal.agents for slot in agent.slots} == {SlotStatus.FINISHED}
+    assert rehearsal.violations == ()
+
+
+def test_a_path_and_a_url_are_as_good_as_the_calendar(calendar: Calendar, path: Path) -> None:
+    by_calendar = simulate(calendar, config=hourly(), agents=["ops"], start=TOMORROW)
+    for place in (path, str(path), f"sqlite:///{path}"):
+        assert simulate(place, config=hourly(), agents=["ops"], start=TOMORROW) == by_calendar
+
+
+def test_an_agent_with_more_work_than_time_is_told_overbooked(calendar: Calendar) -> None:
+    from harborcal.calendar import Recurrence
+
+    for priority in (1, 2, 3):
+        calendar.add_plan("ops", Recurrence(start=dt.datetime(2026, 1, 5, 9), rule="FREQ=DAILY"), 50, priority=priority)
+    rehearsal = simulate(calendar, config=hourly(), agents=["ops"])
+    (ops,) = rehearsal.agents
+    assert ops.is_overbooked
+    assert ops.planned == 170
+    assert ops.room == 50
+    assert len(ops.late) == 3
+    assert "overbooked" in rehearsal.report()
+    assert "minutes late, behind plan-3-2026-01-06" in rehearsal.report()
+
+
+def test_what_an_agent_that_dies_leaves_undone_is_told(calendar: Calendar) -> None:
+    rehearsal = simulate(calendar, config=hourly(), faults=Faults(deaths={"dev": dt.time(9, 20)}))
+    dev, ops = rehearsal.agents
+    assert dev.died_at == TOMORROW.replace(hour=9, minute=20)
+    assert {slot.status for slot in dev.slots} == {SlotStatus.ABORTED}
+    assert [slot.status for slot in ops.slots] == [SlotStatus.FINISHED]
+    assert "dies at 09:20" in rehearsal.report()
+    assert rehearsal.violations == ()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"days": 0},
+        {"days": 1.5},
+        {"seed": "a"},
+        {"agents": 0},
+        {"agents": ["ada"]},
+        {"calendar": "postgresql://there"},
+        {"calendar": "sqlite://"},
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        simulate(**arguments)  # type: ignore[arg-type] # that is the point
+
+
+def test_agents_that_the_calendar_does_not_know_are_refused(calendar: Calendar) -> None:
+    for agents in (["nobody"], 3, "dev"):
+        with pytest.raises(ConfigurationError):
+            simulate(calendar, agents=agents)
+
+
+def test_a_file_that_is_no_calendar_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.db").write_bytes(b"nothing of the sort, and long enough to be looked at" * 40)
+    for name in ("other.db", "missing.db"):
+        with pytest.raises(CalendarError):
+            simulate(tmp_path / name)
+
+
+@pytest.mark.parametrize("fault", [{"lost_answers": 1.5}, {"crashes": -1.0}, {"failed_wakes": float("nan")}])
+def test_faults_that_make_no_sense_are_refused(fault: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError):
+        Faults(**fault)  # type: ignore[arg-type] # that is the point
