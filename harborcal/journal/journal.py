@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime as dt
 import os
 import threading
 import uuid
@@ -140,8 +141,8 @@ class Journal:
         Raises:
             JournalError: It could not be written: do not remind it.
         """
-        with self._writing("remind"):
-            self._save([dataclasses.replace(self._known(attempt_id), reminded_at=self._clock.now())])
+        with self._writing("remind") as now:
+            self._save([dataclasses.replace(self._known(attempt_id), reminded_at=now)])
 
     def _known(self, attempt_id: int) -> Attempt:
         attempt = self._attempts.get(attempt_id)
@@ -217,7 +218,7 @@ class Journal:
         Raises:
             JournalError: It could not be written, and was not accepted.
         """
-        with self._writing("accept"):
+        with self._writing("accept") as now:
             number = self._file.totals["last_letter"] + 1
             latest = self._letters.latest_of(agent_id, key)
             letter = Letter(
@@ -227,18 +228,17 @@ class Journal:
                 key=key,
                 real_key=None if latest is None else latest.real_key,
                 update=_keyed(update),
-                accepted_at=self._clock.now(),
+                accepted_at=now,
             )
             attempt = self._attempts.unfinished_of(agent_id, (letter.key, letter.address))
-            followed = () if attempt is None else (self._following(attempt, update),)
+            followed = () if attempt is None else (self._following(attempt, update, now),)
             self._save([letter, *followed], accepted=self._file.totals["accepted"] + 1, last_letter=number)
             if attempt is not None:
                 self._details.pop(attempt.id, None)
             return letter
 
-    def _following(self, attempt: Attempt, update: SlotUpdate) -> Attempt:
+    def _following(self, attempt: Attempt, update: SlotUpdate, now: dt.datetime) -> Attempt:
         """Picture an attempt after an update of its slot; what waits to be written of it goes with that."""
-        now = self._clock.now()
         changes: dict[str, Any] = {}
         if update.status.is_terminal:
             changes |= {"state": AttemptState.SETTLED, "status": update.status, "told": update.status}
@@ -289,12 +289,10 @@ class Journal:
         Raises:
             JournalError: It could not be written: the letter will be sent again.
         """
-        with self._writing("deliver"):
+        with self._writing("deliver") as now:
             letter = self._pending(number)
             known = real_key if real_key.kind is SlotKind.REAL else letter.real_key
-            done = dataclasses.replace(
-                letter, state=LetterState.DELIVERED, real_key=known, error="", ended_at=self._clock.now()
-            )
+            done = dataclasses.replace(letter, state=LetterState.DELIVERED, real_key=known, error="", ended_at=now)
             followers = [
                 dataclasses.replace(follower, real_key=known)
                 for follower in self._letters.following(letter)
@@ -310,9 +308,9 @@ class Journal:
         Raises:
             JournalError: It could not be written: the letter will be sent again.
         """
-        with self._writing("bury"):
+        with self._writing("bury") as now:
             letter = self._pending(number)
-            self._save([dataclasses.replace(letter, state=LetterState.DEAD, error=error, ended_at=self._clock.now())])
+            self._save([dataclasses.replace(letter, state=LetterState.DEAD, error=error, ended_at=now)])
 
     def _pending(self, number: int) -> Letter:
         letter = self._letters.get(number)
@@ -355,14 +353,15 @@ class Journal:
     # --- writing ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _writing(self, act: str) -> Iterator[None]:
-        """Have the journal to oneself for one act."""
+    def _writing(self, act: str) -> Iterator[dt.datetime]:
+        """Have the journal to oneself for one act; tell when it began."""
         self._check_process()
+        now = self._clock.now()
         with self._lock:
             if self._is_closed:
                 raise JournalError(f"the journal {self._path} is closed")
             self._act = act
-            yield
+            yield now
 
     def _save(self, records: Iterable[Attempt | Letter], gone: Iterable[Place] = (), **totals: int) -> None:
         """Write records, and what waits to be written, or nothing. Holds the lock."""

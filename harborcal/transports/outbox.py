@@ -117,8 +117,9 @@ class OutboxTransport:
         """
         if self._is_copy:
             raise LifecycleError(f"this outbox belongs to process {self._process}: make one of its own after the fork")
+        at = self._clock.monotonic()
         with self._lock:
-            self._pace.count(self._clock.monotonic())
+            self._pace.count(at)
             is_stalled = self._heads and not self._is_delivering and self._timer is None
         if is_stalled:
             self._rouse()  # there was no thread left when it should have gone on
@@ -146,9 +147,10 @@ class OutboxTransport:
         """
         if self._is_copy:
             return
+        close_by = self._clock.monotonic() + CLOSE_WITHIN
         with self._lock:
             if self._close_by is None:
-                self._close_by = self._clock.monotonic() + CLOSE_WITHIN
+                self._close_by = close_by
             timer, self._timer = self._timer, None
             task = self._task if self._is_delivering else None
         if timer is not None:
@@ -223,7 +225,7 @@ class OutboxTransport:
             lane.numbers = deque(sorted((*lane.numbers, letter.number)))
         if not lane.is_listed:
             lane.is_listed = True
-            heapq.heappush(self._heads, (max(lane.ready_at, self._clock.monotonic()), letter.lane))
+            heapq.heappush(self._heads, (lane.ready_at, letter.lane))
 
     def _rouse(self) -> None:
         """See that the task delivers."""
@@ -289,8 +291,9 @@ class OutboxTransport:
             spare.cancel()
 
     def _list_again(self, lane: "_Lane", delay: float) -> None:
+        ready_at = self._clock.monotonic() + delay
         with self._lock:
-            lane.ready_at = self._clock.monotonic() + delay
+            lane.ready_at = ready_at
             if not lane.numbers:
                 del self._lanes[lane.name]
             elif not lane.is_listed:
@@ -305,8 +308,9 @@ class OutboxTransport:
         if letter is None:
             self._off(lane, number)
             return 0.0
+        at = self._clock.monotonic()
         with self._lock:
-            self._pace.count(self._clock.monotonic())
+            self._pace.count(at)
         try:
             receipt = self.inner.update_slot(letter.agent_id, letter.address, letter.update)
             real_key = receipt.slot
@@ -337,10 +341,11 @@ class OutboxTransport:
                     self._last_error = describe(error)
 
     def _ended(self, lane: "_Lane", number: int) -> None:
+        at = self._clock.monotonic()
         with self._lock:
             self._last_error = ""
             lane.failures = 0
-            self._pace.worked(self._clock.monotonic())
+            self._pace.worked(at)
         self._off(lane, number)
 
     def _off(self, lane: "_Lane", number: int) -> None:

@@ -140,7 +140,10 @@ class Backend:
         if answer is None or now - answer.at > _FRESH_FOR or answer.date != self._clock.now().date():
             heartbeat = inner.heartbeat(agent_id)
             self._answers[agent_id] = answer = _Answer(heartbeat, now, self._clock.now().date())
-        self._before[agent_id] = _Answer(answer.heartbeat, now, answer.date)
+        # Here no time passes between a write and an answer. What was written in this very instant is told in time, or
+        # an answer could look newer than what came after it.
+        if all(slot.updated_at != self._clock.now() for slot in answer.heartbeat.slots):
+            self._before[agent_id] = _Answer(answer.heartbeat, now, answer.date)
         differs = before is not None and before.heartbeat is not answer.heartbeat and now - before.at <= _LAG
         if before is None or not differs or self.is_healthy or not self._dice.happens("lag", self._lag):
             return answer.heartbeat
@@ -254,8 +257,9 @@ class Line:
         """Tell where a slot stands."""
         self._power.reach("update.before")
         self._backend.strike("update")
+        minutes = {} if update.actual_duration is None else {"minutes": update.actual_duration}
         receipt = self._backend.write(
-            agent_id, slot, str(update.status), lambda: self._inner.update_slot(agent_id, slot, update)
+            agent_id, slot, str(update.status), lambda: self._inner.update_slot(agent_id, slot, update), **minutes
         )
         self._power.reach("update.after")
         self._backend.lose("update")

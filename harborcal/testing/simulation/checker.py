@@ -12,6 +12,8 @@ The rules, by their names:
 - ``no-invention``: the calendar is told ``finished`` only after the slot's agent said so.
 - ``no-loss``: where an agent was told that its completion is accepted, the slot ends as finished, or the completion is
   shown as late, or a user changed the slot.
+- ``no-deafness``: an agent whose attempt lives is not told that it holds no slot when it reports the end.
+- ``durations``: the minutes that the calendar is told are those from the wake to the report, without pauses.
 - ``no-block``: an attempt ends within two leases of its agent's last sign of life, not counting outages, crashes and
   pauses.
 - ``progress``: some time after all faults have stopped nothing is active, nothing is on its way, and every due slot of
@@ -124,7 +126,6 @@ class _Attempt:
     may_be_over: bool = False  # its end was told to somebody
     is_over: bool = False  # and surely arrived
     may_rest: bool = False
-    was_reported: bool = False
 
     def may_have_expired(self, elapsed: float) -> bool:
         """Tell whether its agent may have been given up by now."""
@@ -194,9 +195,10 @@ class _Attempts:
     def _answered(self, event: Event) -> None:
         what, outcome = event.details["what"], event.details["outcome"]
         if outcome == "refused":
+            for one in self._of(event):
+                one.is_over = True  # nobody is held by what it is told to hold no more
             return
         for one in self._of(event):
-            one.was_reported = True
             if outcome == "accepted":
                 one.sign_at, one.grace = event.elapsed, 0.0
             if what in {"complete", "abort"}:
@@ -218,6 +220,8 @@ class _Attempts:
         for one in self.every:
             if one.slot == event.slot:
                 one.may_be_over = True
+                # What a user has cancelled ends with a look at the day, of which the calendar is told nothing.
+                one.is_over |= event.kind is EventKind.CHANGED
 
     def _crashed(self, event: Event) -> None:
         self._down_since = event.elapsed
@@ -383,6 +387,85 @@ def _no_loss(history: Sequence[Event]) -> Iterator[Violation]:
                 yield _break("no-loss", event, f"slot {event.slot} was completed, and ended as {status}")
 
 
+def _no_deafness(history: Sequence[Event]) -> Iterator[Violation]:
+    attempts = _Attempts()
+    for event in history:
+        is_end = event.kind is EventKind.ANSWERED and event.details["what"] in {"complete", "abort"}
+        if is_end and event.details["outcome"] == "refused":
+            for one in attempts.live(event.elapsed):
+                if (one.agent_id, one.slot) == (event.agent_id, event.slot):
+                    text = f"{one.agent_id} is at slot {one.slot}, and its {event.details['what']} is refused"
+                    yield _break("no-deafness", event, text)
+        attempts.follow(event)
+
+
+@dataclasses.dataclass(slots=True)
+class _Stint:
+    """The time that an agent spends on one attempt."""
+
+    woken_at: float
+    rested: float = 0.0
+    paused_at: float | None = None
+    is_unsure: bool = False
+    worked: set[int] = dataclasses.field(default_factory=set)  # minutes, at each of its completions
+
+    def complete(self, elapsed: float) -> None:
+        """Enter a completion."""
+        resting = 0.0 if self.paused_at is None else elapsed - self.paused_at
+        self.worked.add(max(1, int((elapsed - self.woken_at - self.rested - resting) // 60)))
+
+    def hear(self, event: Event) -> None:
+        """Enter an answer."""
+        what, outcome = event.details["what"], event.details["outcome"]
+        if what not in {"pause", "resume"} or outcome == "refused":
+            return
+        if outcome != "accepted":
+            self.is_unsure = True
+        elif what == "pause" and self.paused_at is None:
+            self.paused_at = event.elapsed
+        elif what == "resume" and self.paused_at is not None:
+            self.rested += event.elapsed - self.paused_at
+            self.paused_at = None
+
+
+def _durations(history: Sequence[Event]) -> Iterator[Violation]:
+    stints: dict[tuple[str, str], _Stint] = {}
+    wakes: set[object] = set()
+    down_at = -_SLACK
+    for event in history:
+        place = (event.agent_id, event.slot)
+        stint = stints.get(place)
+        if event.kind is EventKind.CRASHED:
+            down_at = event.elapsed
+        elif event.kind is EventKind.CLOCK_SET:
+            for every in stints.values():
+                every.is_unsure = True
+        elif event.kind is EventKind.WAKE_ENTERED and event.details["wake_id"] not in wakes:
+            wakes.add(event.details["wake_id"])
+            # Just after a crash the claim may be older than the wake, and so it is where that was lost in the crash.
+            is_unsure = event.elapsed - down_at < _SLACK or bool(event.details["reminder"])
+            stints[place] = _Stint(event.elapsed, is_unsure=is_unsure)
+        elif stint is not None and (event.kind in {EventKind.CHANGED, EventKind.FORGOTTEN} or _is_given_back(event)):
+            stint.is_unsure = True
+        elif stint is not None and event.kind is EventKind.ANSWERED:
+            stint.hear(event)
+        elif stint is not None and event.kind is EventKind.REPORTED and event.details["what"] == "complete":
+            stint.complete(event.elapsed)
+        elif stint is not None and event.kind is EventKind.UPDATED and not stint.is_unsure:
+            yield from _compare(event, stint)
+
+
+def _is_given_back(event: Event) -> bool:
+    return event.kind is EventKind.UPDATED and event.details["status"] == "deferred"
+
+
+def _compare(event: Event, stint: _Stint) -> Iterator[Violation]:
+    minutes = event.details.get("minutes")
+    if isinstance(minutes, int) and all(abs(minutes - worked) > 1 for worked in stint.worked):
+        told = " or ".join(map(str, sorted(stint.worked)))
+        yield _break("durations", event, f"slot {event.slot} took {told} minutes, and the calendar is told {minutes}")
+
+
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
@@ -432,6 +515,8 @@ _RULES: tuple[Callable[[Sequence[Event]], Iterator[Violation]], ...] = (
     _order,
     _no_invention,
     _no_loss,
+    _no_deafness,
+    _durations,
     _no_block,
     _progress,
     _sums,

@@ -33,7 +33,7 @@ class EventKind(enum.StrEnum):
     ANSWERED = "answered"
     """Its call ended: ``what``, ``call``, ``outcome`` (``accepted``, ``refused``, ``failed``, ``unknown``)."""
     UPDATED = "updated"
-    """The calendar was told: ``status``, ``was``, ``outcome`` (``applied``, ``repeated``, ``refused``, ``failed``)."""
+    """The calendar was told: ``status``, ``was``, ``outcome`` (``applied``, ``repeated``, ``refused``), ``minutes``."""
     FORGOTTEN = "forgotten"
     """The calendar failed over, and is as before its last write: ``status``."""
     CHANGED = "changed"

@@ -6,6 +6,7 @@ import datetime as dt
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 from harborcal.errors import ConfigurationError
@@ -59,8 +60,8 @@ def simulate(
         agents: How many agents to draw, five by default; or which of the calendar's to rehearse, all by default.
         seed: What everything is drawn from.
         faults: What goes wrong: `Faults.all` in a drawn world, nothing in yours, unless said.
-        config: The scheduler's settings; in a drawn world a heartbeat every 110 s and leases from ten minutes by
-            default.
+        config: The scheduler's settings; in a drawn world a heartbeat every 110 s, leases from ten minutes, and the
+            rest drawn by default.
         start: When to begin, aware; the coming midnight (UTC) of the calendar's clock by default.
         behaviours: What agents do with wakes, each with its weight: `MIXED` in a drawn world, else `STEADY`.
 
@@ -119,8 +120,8 @@ def _draw(wish: _Wish) -> Rehearsal:
     morning = (wish.start or MONDAY_MORNING).astimezone(dt.UTC).replace(hour=7, minute=55, second=0, microsecond=0)
     clock = FakeClock(morning)
     variety = dice.of("variety")
-    claims, repeats = variety.random() < 0.8, variety.random() < 0.3
-    chosen = wish.config if wish.config.on_unknown != "skip" else _with_unknown(wish.config, repeats=repeats)
+    claims = variety.random() < 0.8
+    chosen = _varied(variety) if wish.config is DRAWN_CONFIG else wish.config
     with contextlib.closing(world.draw(clock, dice, count, wish.days)) as drawn, _folder() as folder:
         agent_ids = [agent.id for agent in drawn.agents()]
         run = Run(
@@ -156,8 +157,13 @@ def _draw(wish: _Wish) -> Rehearsal:
     return _rehearsal(wish, morning, run, stories, shorter)
 
 
-def _with_unknown(config: SchedulerConfig, *, repeats: bool) -> SchedulerConfig:
-    return dataclasses.replace(config, on_unknown="repeat" if repeats else "skip")
+def _varied(variety: Random) -> SchedulerConfig:
+    """Draw what else may be set."""
+    return dataclasses.replace(
+        DRAWN_CONFIG,
+        on_unknown="repeat" if variety.random() < 0.3 else "skip",
+        misfire_grace=2_400.0 if variety.random() < 0.2 else None,
+    )
 
 
 # --- calendars that there are ---------------------------------------------------------------------------------------
