@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,18 +164,52 @@ def test_an_accepted_completion_is_not_lost() -> None:
     assert lost.broken == ["no-loss"]
     assert Story().wake(10).report(20, "complete").end(500, "finished").broken == []
     assert Story().wake(10).report(20, "complete").end(500, "aborted", is_late=True).broken == []
-    assert Story().wake(10).report(20, "complete", "refused").end(500, "aborted").broken == []
+    assert Story().wake(10).report(1_300, "complete", "refused").end(1_500, "aborted").broken == []
     cancelled = Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what="cancelled").report(20, "complete")
     assert cancelled.end(500, "aborted").broken == []
 
 
+def test_an_agent_at_work_is_heard_when_it_reports_the_end() -> None:
+    assert Story().wake(10).report(300, "complete", "refused").broken == ["no-deafness"]
+    assert Story().wake(10).report(300, "renew", "refused").broken == []
+    assert Story().wake(10, outcome="raised").report(300, "complete", "refused").broken == []
+    assert Story().wake(10).report(300, "complete").report(310, "complete", "refused").broken == []
+    assert Story().wake(10).report(1_300, "complete", "refused").broken == []
+
+
+def finished(minutes: int, *, slot: str = "1") -> Story:
+    details: dict[str, Any] = {"status": "finished", "was": "ongoing", "outcome": "applied", "minutes": minutes}
+    return Story().add(1_000, EventKind.UPDATED, "ada", slot, **details)
+
+
+def test_minutes_that_were_not_worked_are_noticed() -> None:
+    worked = Story().wake(10).report(310, "pause").report(610, "resume").report(910, "complete")
+    for minutes, broken in ((10, []), (9, []), (15, ["durations"]), (5, ["durations"])):
+        assert [one.rule for one in check([*worked.events, *finished(minutes).events])] == broken
+    resting = Story().wake(10).report(310, "pause").report(910, "complete")
+    assert check([*resting.events, *finished(5).events]) == ()
+
+
+def test_minutes_are_not_compared_where_the_clock_was_set_or_nobody_knows_whether_the_pause_was_heard() -> None:
+    jumped = Story().wake(10).add(100, EventKind.CLOCK_SET, seconds=600.0).report(910, "complete")
+    assert check([*jumped.events, *finished(99).events]) == ()
+    lost = Story().wake(10).report(310, "pause", "unknown").report(910, "complete")
+    assert check([*lost.events, *finished(99).events]) == ()
+    given_back = Story().wake(10).update(100, "deferred").report(910, "complete")
+    assert check([*given_back.events, *finished(99).events]) == ()
+    lost_wake = Story().wake(610, reminder=True).report(910, "complete")
+    assert check([*lost_wake.events, *finished(15).events]) == ()
+
+
 def test_an_agent_is_not_held_for_longer_than_its_leases_allow() -> None:
-    look = {"accepted": 0, "delivered": 0, "pending": 0, "dead": 0, "is_balanced": True}
+    look: dict[str, Any] = {"accepted": 0, "delivered": 0, "pending": 0, "dead": 0, "is_balanced": True}
     assert Story().wake(10).add(2_000, EventKind.LOOKED, **look).broken == []
     assert Story().wake(10).add(2_200, EventKind.LOOKED, **look).broken == ["no-block"]
     assert Story().wake(10).report(500, "renew").add(2_200, EventKind.LOOKED, **look).broken == []
     assert Story().wake(10).update(1_300, "aborted").add(2_200, EventKind.LOOKED, **look).broken == []
     assert Story().wake(10).report(500, "pause").add(9_000, EventKind.LOOKED, **look).broken == []
+    cancelled = Story().wake(10).add(20, EventKind.CHANGED, "ada", "1", what="cancelled")
+    assert cancelled.add(2_200, EventKind.LOOKED, **look).broken == []
     outage = Story().wake(10).add(20, EventKind.OUTAGE_BEGAN).add(520, EventKind.OUTAGE_ENDED)
     assert outage.add(2_200, EventKind.LOOKED, **look).broken == []
 
@@ -195,7 +230,7 @@ def test_what_is_active_or_on_its_way_in_the_end_is_noticed() -> None:
 
 
 def test_sums_that_do_not_agree_are_noticed() -> None:
-    sums = {"accepted": 3, "delivered": 1, "pending": 1, "dead": 0}
+    sums: dict[str, Any] = {"accepted": 3, "delivered": 1, "pending": 1, "dead": 0}
     assert Story().add(5, EventKind.LOOKED, **sums, is_balanced=True).broken == ["sums"]
     assert Story().add(5, EventKind.LOOKED, **sums | {"dead": 1}, is_balanced=True).broken == []
     assert Story().add(5, EventKind.LOOKED, **sums | {"dead": 1}, is_balanced=False).broken == ["sums"]

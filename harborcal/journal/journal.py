@@ -64,7 +64,7 @@ class Journal:
         self._attempts = Attempts()  # guarded by _lock
         self._letters = Letters()  # guarded by _lock
         self._unsaved: dict[Place, Row | None] = {}  # guarded by _lock; of writes that may wait, and have to
-        self._details: dict[int, dict[str, Any]] = {}  # guarded by _lock; see annotate
+        self._details: dict[int, tuple[SlotStatus, dict[str, Any]]] = {}  # guarded by _lock; see annotate
         self._is_closed = False  # guarded by _lock
         self._error = ""  # guarded by _lock; why the last write failed
         self._file = JournalFile(self._path, _TABLES, _TOTALS, patience=patience, checkpoint=self._reach)
@@ -193,11 +193,15 @@ class Journal:
             self._unsaved[("attempts", attempt_id)] = None
         self._save_unsaved("withdraw")
 
-    def annotate(self, attempt_id: int, **details: Any) -> None:
-        """Keep what is to be said of an attempt; it is written together with its next update."""
+    def annotate(self, attempt_id: int, update: SlotStatus, /, **details: Any) -> None:
+        """Keep what is to be said of an attempt: it is written together with an update of this status, if one comes."""
         with self._lock:
             if self._attempts.get(attempt_id) is not None:
-                self._details[attempt_id] = details
+                self._details[attempt_id] = (update, details)
+
+    def _details_of(self, attempt_id: int, update: SlotUpdate) -> dict[str, Any]:
+        status, details = self._details.get(attempt_id, (update.status, {}))
+        return details if status is update.status else {}
 
     # --- letters ----------------------------------------------------------------------------------------------------
 
@@ -252,10 +256,12 @@ class Journal:
             pause = (now - attempt.paused_at).total_seconds() if attempt.paused_at is not None else 0.0
             changes |= {"state": AttemptState.ONGOING, "paused_at": None, "pause_reason": ""}
             changes |= {"rested": attempt.rested + max(0.0, pause)}
-        return dataclasses.replace(attempt, **changes | self._details.get(attempt.id, {}))
+        return dataclasses.replace(attempt, **changes | self._details_of(attempt.id, update))
 
     def replace(self, number: int, update: SlotUpdate) -> Letter | None:
         """Put another update into a letter that was never sent; None where it may have been.
+
+        The attempt that the letter has ended has ended by this one then.
 
         Raises:
             JournalError: It could not be written; the letter is as it was.
@@ -265,8 +271,16 @@ class Journal:
             if letter is None or letter.state is not LetterState.PENDING or letter.tries:
                 return None
             replaced = dataclasses.replace(letter, update=_keyed(update))
-            self._save([replaced])
+            attempt = self._attempts.latest_of(letter.agent_id, (letter.key, letter.address))
+            ended = () if attempt is None or attempt.told is None else (self._ended_anew(attempt, update),)
+            self._save([replaced, *ended])
+            if attempt is not None:
+                self._details.pop(attempt.id, None)
             return replaced
+
+    def _ended_anew(self, attempt: Attempt, update: SlotUpdate) -> Attempt:
+        changes = {"status": update.status, "told": update.status, "actual_duration": update.actual_duration}
+        return dataclasses.replace(attempt, **changes | self._details_of(attempt.id, update))
 
     def tried(self, number: int, error: str = "") -> Letter | None:
         """Write that a letter is about to be sent, or went wrong; None where it is pending no more.

@@ -53,6 +53,10 @@ class Attempts:
         """Tell the number of the last attempt at a slot; 0 where none is remembered."""
         return max((number for key in keys for number in self._numbers.get((agent_id, key), {}).values()), default=0)
 
+    def latest_of(self, agent_id: str, keys: Iterable[SlotKey]) -> Attempt | None:
+        """Find the last attempt at a slot that is remembered."""
+        return self.get(max((number for key in keys for number in self._numbers.get((agent_id, key), ())), default=0))
+
     def unfinished_of(self, agent_id: str, keys: Iterable[SlotKey]) -> Attempt | None:
         """Find the attempt at a slot that has not ended."""
         meant = frozenset(keys)
@@ -75,13 +79,11 @@ class Attempts:
 
 
 class Letters:
-    """Letters by state, oldest first, and the latest one of every slot."""
+    """Letters by state, oldest first, and by slot."""
 
     def __init__(self) -> None:
         self._by_state: dict[LetterState, dict[int, Letter]] = {state: {} for state in LetterState}
-        self._latest: dict[tuple[str, SlotKey], Letter] = {}
-        self._waiting: dict[tuple[str, SlotKey], int] = {}  # how many pending ones, by slot
-        self._lanes: dict[int, set[int]] = {}  # the numbers of the pending ones, by lane
+        self._by_slot: dict[tuple[str, SlotKey], dict[int, Letter]] = {}  # under each of a slot's names; few each
         self.dead: tuple[DeadLetter, ...] = ()
 
     def __iter__(self) -> Iterator[Letter]:
@@ -99,73 +101,61 @@ class Letters:
 
     def put(self, letter: Letter) -> None:
         """Remember a letter, as it is now."""
-        known = self._forget_waiting(letter.number)
-        if known is not None and known.state is not letter.state:
-            self._take_out(known)
+        known = self.get(letter.number)
+        if known is not None:
+            self._take_out(known, stays=letter.state)
         letters = self._by_state[letter.state]
-        comes_back = letter.state is LetterState.PENDING and bool(letters) and letter.number < next(reversed(letters))
         letters[letter.number] = letter
-        if comes_back and known is not None and known.state is LetterState.DEAD:
+        if known is not None and known.state is LetterState.DEAD:  # it is sent again, before those that came later
             self._by_state[letter.state] = dict(sorted(letters.items()))
         for name in _names(letter):
-            if name not in self._latest or self._latest[name].number <= letter.number:
-                self._latest[name] = letter
-            if letter.state is LetterState.PENDING:
-                self._waiting[name] = self._waiting.get(name, 0) + 1
-        if letter.state is LetterState.PENDING:
-            self._lanes.setdefault(letter.lane, set()).add(letter.number)
-        elif letter.state is LetterState.DEAD:
+            self._by_slot.setdefault(name, {})[letter.number] = letter
+        if LetterState.DEAD in {letter.state, letter.state if known is None else known.state}:
             self._picture_dead()
 
     def remove(self, number: int) -> None:
         """Forget a letter."""
-        letter = self._forget_waiting(number)
+        letter = self.get(number)
         if letter is None:
             return
         self._take_out(letter)
-        for name in _names(letter):
-            if self._latest.get(name) is letter:
-                del self._latest[name]
-
-    def _take_out(self, letter: Letter) -> None:
-        del self._by_state[letter.state][letter.number]
         if letter.state is LetterState.DEAD:
             self._picture_dead()
 
-    def _forget_waiting(self, number: int) -> Letter | None:
-        letter = self.get(number)
-        if letter is None:
-            return None
-        if letter.state is LetterState.PENDING:
-            self._lanes[letter.lane].discard(number)
-            if not self._lanes[letter.lane]:
-                del self._lanes[letter.lane]
-            for name in _names(letter):
-                self._waiting[name] -= 1
-                if not self._waiting[name]:
-                    del self._waiting[name]
-        return letter
+    def _take_out(self, letter: Letter, stays: LetterState | None = None) -> None:
+        if letter.state is not stays:  # else it keeps its place
+            del self._by_state[letter.state][letter.number]
+        for name in _names(letter):
+            del self._by_slot[name][letter.number]
+            if not self._by_slot[name]:
+                del self._by_slot[name]
 
     def latest_of(self, agent_id: str, key: SlotKey) -> Letter | None:
         """Find the latest letter of a slot."""
-        return self._latest.get((agent_id, key))
+        letters = self._by_slot.get((agent_id, key), {})
+        return letters[max(letters)] if letters else None
 
     def is_pending(self, agent_id: str, key: SlotKey) -> bool:
         """Tell whether letters of a slot are on their way."""
-        return (agent_id, key) in self._waiting
+        letters = self._by_slot.get((agent_id, key), {})
+        return any(letter.state is LetterState.PENDING for letter in letters.values())
 
     def following(self, letter: Letter) -> list[Letter]:
         """List the pending letters of a letter's lane that come after it."""
-        pending = self._by_state[LetterState.PENDING]
-        return [pending[number] for number in sorted(self._lanes.get(letter.lane, ())) if number > letter.number]
+        return [other for other in self._later_than(letter) if other.state is LetterState.PENDING]
 
     def has_later(self, letter: Letter) -> bool:
         """Tell whether a later letter of its lane was, or will be, sent."""
-        return any(
-            other.lane == letter.lane and other.number > letter.number
-            for state in (LetterState.PENDING, LetterState.DELIVERED)
-            for other in self._by_state[state].values()
-        )
+        return any(other.state is not LetterState.DEAD for other in self._later_than(letter))
+
+    def _later_than(self, letter: Letter) -> list[Letter]:
+        others = {
+            number: other
+            for name in _names(letter)
+            for number, other in self._by_slot.get(name, {}).items()
+            if number > letter.number and other.lane == letter.lane
+        }
+        return [others[number] for number in sorted(others)]
 
     def count(self, state: LetterState) -> int:
         """Tell how many are in one state."""
@@ -193,7 +183,7 @@ class Letters:
         return delivered, self._beyond(LetterState.DEAD, DEAD_LETTERS_KEPT)
 
     def _is_latest(self, letter: Letter) -> bool:
-        return self._latest.get((letter.agent_id, letter.key)) is letter
+        return self.latest_of(letter.agent_id, letter.key) is letter
 
     def _beyond(self, state: LetterState, most: int) -> list[int]:
         letters = self._by_state[state]

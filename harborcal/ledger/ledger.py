@@ -389,6 +389,11 @@ class Ledger:
             claim.quiet_since = at
             return True
 
+    def put_off(self, claim: Claim) -> None:
+        """Undo `remind`: the agent could not be reminded, and will be a lease later."""
+        with self._lock:
+            claim.reminded = False
+
     def is_news(self, claim: Claim, at: float) -> bool:
         """Tell whether a sign of life is worth being written down: a quarter of the lease has passed since the last."""
         with self._lock:

@@ -133,7 +133,7 @@ class Attempts:
         Raises:
             JournalError: It could not be written: do not remind it.
         """
-        if self._journal is not None:
+        if self._journal is not None and claim.record:
             self._journal.remind(claim.record)
 
     def unclaim(self, claim: Claim) -> None:
@@ -163,10 +163,10 @@ class Attempts:
             self._change(claim, can_wait=True, heard_at=now)
         return True
 
-    def annotate(self, claim: Claim, **details: Any) -> None:
-        """Say what the journal is to keep of an attempt, together with its next update."""
+    def annotate(self, claim: Claim, update: SlotStatus, /, **details: Any) -> None:
+        """Say what the journal is to keep of an attempt, together with its update of this status."""
         if self._journal is not None:
-            self._journal.annotate(claim.record, **details)
+            self._journal.annotate(claim.record, update, **details)
 
     def pause(self, claim: Claim, reason: str) -> None:
         """Record that the work rests; that it does was written with its update."""

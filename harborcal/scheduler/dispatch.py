@@ -298,6 +298,7 @@ class Dispatch:
             self._wake_agent(claim, reminder=True)
         except JournalError as error:
             self._journal_failed(claim, error)
+            self._ledger.put_off(claim)  # nobody is given up who was not reminded
             return "failed"
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the lease goes on
             self._troubles.note(claim.agent_id, "wake", f"reminder failed: {describe(error)}")
@@ -355,7 +356,7 @@ class Dispatch:
         told: SlotUpdate | None = update
         is_tried_again = is_failed_wake and not update.status.is_terminal
         ended = {"status": SlotStatus.ABORTED} if is_tried_again else {}  # this attempt is over, its slot is not
-        self._attempts.annotate(claim, reason=sentence.reason, is_expired=is_expired, **ended)
+        self._attempts.annotate(claim, update.status, reason=sentence.reason, is_expired=is_expired, **ended)
         try:
             self._updates.push(claim, update)
         except CalendarRefusedError as refusal:

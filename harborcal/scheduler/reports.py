@@ -44,7 +44,7 @@ class Reports:
                     return
                 # From inside the wake too, the calendar learns of the start before it learns of the end.
                 self._updates.push_owed(claim)
-                self._attempts.annotate(claim, reason=reason, summary=summary)
+                self._attempts.annotate(claim, update.status, reason=reason, summary=summary)
                 self._updates.push(claim, update, summary=summary)
                 self._attempts.settle(claim, update.status, reason=reason, summary=summary, update=update)
 
@@ -56,6 +56,7 @@ class Reports:
         if not self._ledger.has_expired(claim):
             raise NoActiveSlotError(claim.agent_id)
         number = self._ledger.undelivered(claim)
+        self._attempts.annotate(claim, update.status, is_late=True, summary=words)
         is_replaced = bool(number) and self._updates.replace(number, update)
         if not self._attempts.amend(claim, summary=words, update=update if is_replaced else None):
             raise NoActiveSlotError(claim.agent_id)
@@ -70,7 +71,7 @@ class Reports:
                     return
                 # Also from inside the wake: the calendar learns of the start before it learns of the pause.
                 self._updates.push_owed(claim)
-                self._attempts.annotate(claim, pause_reason=_kept(reason))
+                self._attempts.annotate(claim, SlotStatus.PAUSED, pause_reason=_kept(reason))
                 self._updates.push(claim, SlotUpdate(status=SlotStatus.PAUSED), gentle=True)
                 self._attempts.pause(claim, _kept(reason))
 

@@ -216,7 +216,8 @@ class Scheduler:
         """Stop: nothing new begins, what is under way may end, then the transport is closed.
 
         Callable from any thread, from inside any callback (there it returns at once, and the end is waited for
-        beside), and more than once.
+        beside), and more than once. Not from a signal handler, which may have interrupted this very scheduler at a
+        lock: that is what `request_stop` is for.
 
         Args:
             timeout: Seconds that heartbeats, wakes and calls under way are waited for. After that the transport is

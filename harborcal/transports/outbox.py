@@ -265,6 +265,8 @@ class OutboxTransport:
                 self._is_delivering = False
                 return None
             ready_at, number = self._heads[0]
+            if ready_at > now and len(self._lanes) <= self._pace.few:
+                self._pace.is_recovering = False  # the few that are left wait for themselves, and for nobody's outage
             due = max(ready_at, self._pace.ready_at)
             if due <= now:
                 heapq.heappop(self._heads)
@@ -310,7 +312,7 @@ class OutboxTransport:
             return 0.0
         at = self._clock.monotonic()
         with self._lock:
-            self._pace.count(at)
+            self._pace.count(at, is_letter=True)
         try:
             receipt = self.inner.update_slot(letter.agent_id, letter.address, letter.update)
             real_key = receipt.slot
@@ -398,10 +400,17 @@ class _Pace:
         self._calls = 0
         self._steady = 0.0  # calls per second, of the windows without failures
 
-    def count(self, now: float) -> None:
-        """Count a call, and learn from windows in which nothing failed."""
-        if self.is_recovering:
+    @property
+    def few(self) -> float:
+        """How many letters more or less nobody notices: those of six seconds of steady days."""
+        return 6.0 * self._steady
+
+    def count(self, now: float, *, is_letter: bool = False) -> None:
+        """Count a call, and learn from windows in which nothing failed; letters of a backlog are no steady day's."""
+        if self.failures:
             self._since, self._calls = now, 0
+            return
+        if is_letter and self.is_recovering:
             return
         self._calls += 1
         if now - self._since >= self._WINDOW:
@@ -422,7 +431,8 @@ class _Pace:
         self.ready_at = now + max(delay, self._gap())
 
     def _gap(self) -> float:
-        return min(30.0, 1.0 / self._steady) if self._steady else 1.0
+        # A little slower than that: what was counted may have been a call or two too many.
+        return min(30.0, 1.1 / self._steady) if self._steady else 1.0
 
 
 class _Waiter:

@@ -186,7 +186,7 @@ def test_an_update_that_ends_its_slot_settles_the_attempt_in_one_write(path: Pat
     with opened(path, clock, checkpoint=crashing) as journal:
         attempt = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
         journal.accept("dev", REAL, ONGOING)
-        journal.annotate(attempt.id, summary="all done")
+        journal.annotate(attempt.id, SlotStatus.FINISHED, summary="all done")
         clock.advance(60)
         before = len(crashing.passed)
         journal.accept("dev", REAL, FINISHED)
@@ -195,6 +195,51 @@ def test_an_update_that_ends_its_slot_settles_the_attempt_in_one_write(path: Pat
     assert (settled.state, settled.status) == (AttemptState.SETTLED, SlotStatus.FINISHED)
     assert (settled.summary, settled.actual_duration, settled.settled_at) == ("all done", 25, clock.now())
     assert reopened(path)[0] == (settled,)
+
+
+def test_a_slot_that_is_given_back_is_no_unfinished_attempt_after_a_restart(path: Path) -> None:
+    with opened(path) as journal:
+        attempt = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
+        journal.annotate(attempt.id, SlotStatus.DEFERRED, reason="wake failed: no", status=SlotStatus.ABORTED)
+        journal.accept("dev", REAL, SlotUpdate(status=SlotStatus.DEFERRED))
+    (settled,) = reopened(path)[0]
+    assert (settled.state, settled.status, settled.reason) == (
+        AttemptState.SETTLED,
+        SlotStatus.ABORTED,
+        "wake failed: no",
+    )
+    assert settled.told is None
+
+
+def test_what_is_said_of_an_end_does_not_go_with_another_update(path: Path) -> None:
+    with opened(path) as journal:
+        attempt = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
+        journal.annotate(attempt.id, SlotStatus.ABORTED, reason="no report within 1800 s", is_expired=True)
+        journal.accept("dev", REAL, ONGOING)  # its end could not be accepted; its start is, once more
+        assert not journal.attempts()[0].is_expired
+        assert journal.attempts()[0].reason == ""
+
+
+def test_an_end_that_is_replaced_before_it_was_sent_is_the_attempts_end(path: Path) -> None:
+    with opened(path) as journal:
+        attempt = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
+        journal.annotate(attempt.id, SlotStatus.ABORTED, reason="no report within 1800 s", is_expired=True)
+        letter = journal.accept("dev", REAL, SlotUpdate(status=SlotStatus.ABORTED))
+        journal.annotate(attempt.id, SlotStatus.FINISHED, is_late=True, summary="late, but done")
+        assert journal.replace(letter.number, FINISHED) is not None
+    attempts, letters = reopened(path)[:2]
+    (ended,) = attempts
+    assert (ended.status, ended.told, ended.is_late) == (SlotStatus.FINISHED, SlotStatus.FINISHED, True)
+    assert (ended.summary, ended.actual_duration) == ("late, but done", 25)
+    assert [letter.update.status for letter in letters] == [SlotStatus.FINISHED]
+
+
+def test_a_slot_keeps_its_lane_when_its_latest_letter_is_dropped(path: Path) -> None:
+    with opened(path) as journal:
+        first, second = journal.accept("dev", REAL, ONGOING), journal.accept("dev", REAL, FINISHED)
+        journal.bury(second.number, "no")
+        journal.drop(second.number)
+        assert journal.accept("dev", REAL, FINISHED).lane == first.lane
 
 
 def test_the_updates_of_another_agent_or_slot_settle_nothing(path: Path) -> None:
@@ -209,7 +254,7 @@ def test_pauses_are_followed_by_their_updates(path: Path, clock: FakeClock) -> N
     with opened(path, clock) as journal:
         attempt = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
         journal.accept("dev", REAL, ONGOING)
-        journal.annotate(attempt.id, pause_reason="lunch")
+        journal.annotate(attempt.id, SlotStatus.PAUSED, pause_reason="lunch")
         journal.accept("dev", REAL, SlotUpdate(status=SlotStatus.PAUSED))
         (paused,) = journal.attempts()
         assert (paused.state, paused.paused_at, paused.pause_reason) == (AttemptState.PAUSED, clock.now(), "lunch")
@@ -248,9 +293,9 @@ def test_what_was_to_be_said_of_an_end_is_not_kept_beyond_the_attempt(path: Path
         ]
         for end in ends:
             attempt = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
-            journal.annotate(attempt.id, summary="s")
+            journal.annotate(attempt.id, SlotStatus.FINISHED, summary="s")
             end(attempt.id)
-        journal.annotate(99, summary="s")
+        journal.annotate(99, SlotStatus.FINISHED, summary="s")
         assert journal._details == {}
 
 

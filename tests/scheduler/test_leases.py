@@ -23,6 +23,7 @@ from harborcal import (
     WakeRequest,
 )
 from harborcal.policy import SHORTEST_LEASE
+from harborcal.testing import FakeClock
 from tests.durable import Durable
 from tests.scheduler.test_settlement import scripted_world
 from tests.world import World, threaded
@@ -84,7 +85,7 @@ def test_the_shortest_lease_is_configured() -> None:
 
 
 def test_without_a_lease_an_agent_may_be_silent_for_ever() -> None:
-    world = silent(lease=None)
+    world = silent(lease=None, heartbeat_interval=110.0)
     world.clock.advance(86_400)
     [active] = world.scheduler.status().active
     assert (active.lease_until, active.overdue) == (None, False)
@@ -313,16 +314,28 @@ def test_a_request_to_stop_keeps_silence_from_being_punished(world: World) -> No
     assert [status for _, status in world.sent] == ["ongoing"]
 
 
+class Counting(FakeClock):
+    """A clock that counts the timers it is asked for."""
+
+    timers = 0
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
+        self.timers += 1
+        return super().call_later(delay, callback)
+
+
 def test_one_look_waits_for_each_agent_however_many_slots_it_had() -> None:
-    world = World("dev", on_wake=lambda wake: wake.report.complete())
-    world.scheduler.start()
-    for _ in range(200):
+    clock = Counting()
+    world = World(on_wake=lambda wake: wake.report.complete(), clock=clock, config=SchedulerConfig(seed=1))
+    for _ in range(100):
         world.add(estimated_duration=10)
-        world.clock.advance(30)
-    assert len(world.host.wakes) == 200
-    assert len(world.clock.pending) <= 2
-    world.clock.advance(2 * LEASE)
-    assert len(world.host.wakes) == 200
+        clock.advance(1)
+        world.scheduler.tick()
+    assert len(world.host.wakes) == 100
+    clock.timers = 0
+    clock.advance(2 * LEASE)
+    assert clock.timers < 10
+    assert len(world.host.wakes) == 100
 
 
 # --- late reports ---------------------------------------------------------------------------------------------------
@@ -494,6 +507,20 @@ def test_a_late_report_by_a_fence_reaches_its_own_slot_however_many_came_since(w
     ]
     with pytest.raises(NoActiveSlotError):
         world.scheduler.complete("dev")
+
+
+def test_what_came_last_is_known_after_a_restart_too(durable: Durable) -> None:
+    durable.add()
+    durable.clock.advance(2 * LEASE + 30)
+    durable.scheduler.complete("dev", "the second")
+    durable.restart()
+    with pytest.raises(NoActiveSlotError):
+        durable.scheduler.complete("dev", "who knows what")
+    durable.scheduler.complete("dev", "the first", slot=durable.host.wakes[0].slot)
+    assert [(entry.late, entry.summary) for entry in durable.scheduler.status().history] == [
+        (True, "the first"),
+        (False, "the second"),
+    ]
 
 
 def test_without_a_fence_a_report_means_the_latest_slot_and_none_before_it(world: World) -> None:

@@ -429,7 +429,7 @@ def test_a_lister_that_hung_once_is_asked_again() -> None:
             go.wait(PATIENCE)
         return [Agent(id="dev")]
 
-    world = threaded(lister=lister, config=SchedulerConfig(lister_timeout=0.01, seed=1))
+    world = threaded(lister=lister, config=SchedulerConfig(lister_timeout=5.0, seed=1))
     world.scheduler.start()
     world.clock.advance(0)
     assert hung.wait(PATIENCE)

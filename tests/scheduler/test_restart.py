@@ -210,6 +210,21 @@ def test_a_slot_is_not_taken_while_its_end_is_on_its_way_also_after_a_restart(me
     assert len(memory.host.wakes) == 1
 
 
+def test_a_missed_slot_whose_skipping_is_on_its_way_is_not_woken_for_after_a_restart(folder: Path) -> None:
+    world = Durable(folder, misfire_grace=60.0)
+    world.add()
+    world.clock.advance(120)
+    world.memory.before_update = refuse_to_answer
+    world.scheduler.tick()
+    assert world.outbox.delivery_status().pending == 1
+    world.config["misfire_grace"] = None
+    world.restart()
+    world.scheduler.tick()
+    assert world.scheduler.explain("dev")[0].detail == "its last update is still on its way"
+    assert not world.host.wakes
+    world.close()
+
+
 def test_attempts_are_counted_on_and_named_anew(durable: Durable) -> None:
     durable.add()
     durable.host.fail_next(RuntimeError("no"))
@@ -295,7 +310,7 @@ UNKNOWN = [(True, "enter.committed"), (True, "wake.before"), (True, "wake.after"
 def test_a_wake_of_which_nobody_knows_is_left_to_the_lease_or_repeated(
     folder: Path, *, is_carried: bool, step: str, policy: str
 ) -> None:
-    world = Durable(folder, carried=is_carried, on_unknown=policy)
+    world = Durable(folder, carried=is_carried, on_unknown=policy, heartbeat_interval=110)
     key = world.add(minutes=10)
     world.kill_at = step
     with world.dying():
