@@ -153,7 +153,7 @@ def _hindrance(slot: Slot, standing: Standing, scene: _Scene) -> Verdict | None:
         reason = VerdictReason.TAKEN
     elif pending and (detail := _early(slot, scene.now)):
         reason = VerdictReason.NOT_DUE
-    elif pending and (detail := _missed(slot, scene)):
+    elif pending and (detail := missed_by(slot, scene.now, scene.grace)):
         reason = VerdictReason.MISSED
     elif pending and (detail := _resting(standing, scene)):
         reason = VerdictReason.BACKING_OFF
@@ -175,11 +175,14 @@ def _early(slot: Slot, now: dt.datetime) -> str:
     return f"due at {due.replace(tzinfo=None)} UTC" if due is not None and due > now else ""
 
 
-def _missed(slot: Slot, scene: _Scene) -> str:
-    due = due_at(slot, scene.now)
-    if scene.grace is None or due is None or (scene.now - due).total_seconds() <= scene.grace:
+def missed_by(slot: Slot, now: dt.datetime, grace: float | None) -> str:
+    """Say why it is too late for a slot; empty where it is not, or where it names no date or no time."""
+    if grace is None or slot.date is None or slot.scheduled_at is None:
         return ""
-    return f"due at {due.replace(tzinfo=None)} UTC, more than {scene.grace:g} s ago"
+    due = dt.datetime.combine(slot.date, slot.scheduled_at, dt.UTC)
+    if (now - due).total_seconds() <= grace:
+        return ""
+    return f"due at {due.replace(tzinfo=None)} UTC, more than {grace:g} s ago"
 
 
 def _resting(standing: Standing, scene: _Scene) -> str:

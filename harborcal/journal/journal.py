@@ -23,6 +23,7 @@ _TABLES = {
     "attempts": ("agent_id", "slot", "state", "record"),
     "letters": ("agent_id", "slot", "state", "record"),
 }
+_BEFORE_ONGOING = frozenset({AttemptState.CLAIMING, AttemptState.WAKING})
 _TOTALS = ("accepted", "delivered", "dropped", "last_attempt", "last_letter")
 
 
@@ -57,6 +58,10 @@ class Journal:
             raise ConfigurationError(f"patience is 0 seconds or more, not {patience!r}")
         self._path = _path_of(path)
         self._clock = clock if clock is not None else SystemClock()
+        if not callable(getattr(self._clock, "now", None)):
+            raise ConfigurationError(f"clock is a Clock, not {type(clock).__name__}")
+        if checkpoint is not None and not callable(checkpoint):
+            raise ConfigurationError(f"checkpoint is a callable, not {type(checkpoint).__name__}")
         self._checkpoint = checkpoint
         self._process = os.getpid()  # fixed
         self._lock = threading.Lock()
@@ -66,6 +71,7 @@ class Journal:
         self._unsaved: dict[Place, Row | None] = {}  # guarded by _lock; of writes that may wait, and have to
         self._details: dict[int, tuple[SlotStatus, dict[str, Any]]] = {}  # guarded by _lock; see annotate
         self._is_closed = False  # guarded by _lock
+        self._is_adopted = False  # guarded by _lock
         self._error = ""  # guarded by _lock; why the last write failed
         self._file = JournalFile(self._path, _TABLES, _TOTALS, patience=patience, checkpoint=self._reach)
         try:
@@ -83,6 +89,24 @@ class Journal:
     def path(self) -> Path:
         """Where the file is."""
         return self._path
+
+    def adopt(self) -> None:
+        """Become somebody's: two outboxes over one journal would both deliver what it holds.
+
+        Raises:
+            ConfigurationError: It is somebody's already, or closed.
+        """
+        with self._lock:
+            if self._is_adopted or self._is_closed:
+                what = "closed" if self._is_closed else "another outbox's"
+                raise ConfigurationError(f"the journal {self._path} is {what}: each outbox needs one of its own, open")
+            self._is_adopted = True
+
+    @property
+    def attempts_so_far(self) -> int:
+        """How many attempts were ever written."""
+        with self._lock:
+            return self._file.totals["last_attempt"]
 
     @property
     def clock(self) -> Clock:
@@ -120,20 +144,35 @@ class Journal:
         Raises:
             JournalError: It could not be written: do not make it.
         """
-        with self._writing("reserve"):
+        with self._writing("reserve") as now:
             totals = self._file.totals
             opened = dataclasses.replace(attempt, id=totals["last_attempt"] + 1, letters_from=totals["last_letter"] + 1)
-            self._save([opened], last_attempt=opened.id)
+            # An agent is at one slot at a time: whatever was not ended is ended by this.
+            ended = [
+                dataclasses.replace(
+                    earlier,
+                    state=AttemptState.SETTLED,
+                    status=SlotStatus.ABORTED,
+                    settled_at=now,
+                    reason="its agent has begun another slot",
+                )
+                for earlier in self._attempts.unfinished(attempt.agent_id)
+            ]
+            self._save([opened, *ended], last_attempt=opened.id)
             return opened
 
-    def enter(self, attempt_id: int, **changes: Any) -> None:
-        """Write that a wake is about to be entered, and what else has changed.
+    def enter(self, attempt_id: int, **changes: Any) -> bool:
+        """Write that a wake is about to be entered, and what else has changed; False where the attempt has ended.
 
         Raises:
             JournalError: It could not be written: do not enter it.
         """
         with self._writing("enter"):
-            self._save([dataclasses.replace(self._known(attempt_id), state=AttemptState.WAKING, **changes)])
+            attempt = self._known(attempt_id)
+            if attempt.state is AttemptState.SETTLED:
+                return False
+            self._save([dataclasses.replace(attempt, state=AttemptState.WAKING, **changes)])
+            return True
 
     def remind(self, attempt_id: int) -> None:
         """Write that a silent agent is about to be reminded.
@@ -163,6 +202,8 @@ class Journal:
             attempt = self._attempts.get(attempt_id)
             if attempt is None:
                 return
+            if changes.get("state") is AttemptState.ONGOING and attempt.state not in _BEFORE_ONGOING:
+                del changes["state"]  # its agent was quicker than the end of its wake: it rests, or is done
             changed = dataclasses.replace(attempt, **changes)
             if changed.state is AttemptState.SETTLED:
                 self._details.pop(attempt_id, None)
@@ -186,7 +227,8 @@ class Journal:
         """Forget an attempt whose wake was not entered. Where that fails it goes with the next write."""
         self._check_process()
         with self._lock:
-            if self._attempts.get(attempt_id) is None:
+            attempt = self._attempts.get(attempt_id)
+            if attempt is None or attempt.state is AttemptState.SETTLED:
                 return
             self._attempts.remove(attempt_id)
             self._details.pop(attempt_id, None)
@@ -285,6 +327,9 @@ class Journal:
     def tried(self, number: int, error: str = "") -> Letter | None:
         """Write that a letter is about to be sent, or went wrong; None where it is pending no more.
 
+        Returns:
+            The letter to send: the first of the lane.
+
         Raises:
             JournalError: It could not be written.
         """
@@ -292,6 +337,7 @@ class Journal:
             letter = self._letters.get(number)
             if letter is None or letter.state is not LetterState.PENDING:
                 return None
+            letter = self._letters.first_pending(letter)  # whoever names a later one was quicker than its elder
             tries = letter.tries if error else letter.tries + 1
             changed = dataclasses.replace(letter, tries=tries, error=error)
             self._save([changed])

@@ -1,5 +1,6 @@
 """What a journal holds in memory: its records, and how to find them. Guarded by the journal's lock."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from harborcal.journal.records import Attempt, AttemptState, Letter, LetterState
@@ -7,6 +8,9 @@ from harborcal.model import DeadLetter, SlotKey
 
 ATTEMPTS_KEPT = 1_000
 """How many settled attempts are remembered, so that a stale answer after a restart does not start one again."""
+
+LOOKS = 16
+"""How many of them are looked at with each write."""
 
 LETTERS_KEPT = 1_000
 """How many delivered letters are remembered, for whoever wants to know what was told."""
@@ -57,6 +61,10 @@ class Attempts:
         """Find the last attempt at a slot that is remembered."""
         return self.get(max((number for key in keys for number in self._numbers.get((agent_id, key), ())), default=0))
 
+    def unfinished(self, agent_id: str) -> list[Attempt]:
+        """List an agent's attempts that have not ended."""
+        return [attempt for attempt in self._unfinished.values() if attempt.agent_id == agent_id]
+
     def unfinished_of(self, agent_id: str, keys: Iterable[SlotKey]) -> Attempt | None:
         """Find the attempt at a slot that has not ended."""
         meant = frozenset(keys)
@@ -66,16 +74,21 @@ class Attempts:
         return None
 
     def surplus(self, awaited: "Letters") -> list[int]:
-        """Tell which settled ones to forget: the oldest, but none whose slot's letters are still on their way."""
+        """Tell which settled ones to forget: the oldest, but none whose slot's letters are still on their way.
+
+        Only a few are looked at each time; those that are spared come last the next time.
+        """
         beyond = len(self._settled) - ATTEMPTS_KEPT
         if beyond <= 0:
             return []
-        spared = (
-            attempt_id
-            for attempt_id, attempt in self._settled.items()
-            if not any(awaited.is_pending(attempt.agent_id, key) for key in attempt.keys)
-        )
-        return [attempt_id for attempt_id, _ in zip(spared, range(beyond), strict=False)]
+        surplus: list[int] = []
+        for attempt_id in list(itertools.islice(self._settled, LOOKS)):
+            attempt = self._settled[attempt_id]
+            if any(awaited.is_pending(attempt.agent_id, key) for key in attempt.keys):
+                self._settled[attempt_id] = self._settled.pop(attempt_id)
+            elif len(surplus) < beyond:
+                surplus.append(attempt_id)
+        return surplus
 
 
 class Letters:
@@ -139,6 +152,16 @@ class Letters:
         """Tell whether letters of a slot are on their way."""
         letters = self._by_slot.get((agent_id, key), {})
         return any(letter.state is LetterState.PENDING for letter in letters.values())
+
+    def first_pending(self, letter: Letter) -> Letter:
+        """Find the pending letter of a letter's lane that was accepted first."""
+        others = [
+            other
+            for name in _names(letter)
+            for other in self._by_slot.get(name, {}).values()
+            if other.lane == letter.lane and other.state is LetterState.PENDING
+        ]
+        return min(others, key=lambda other: other.number, default=letter)
 
     def following(self, letter: Letter) -> list[Letter]:
         """List the pending letters of a letter's lane that come after it."""

@@ -32,6 +32,9 @@ FORGET_FAILURES_AFTER = 1_200.0
 """Seconds after which the failed wakes of a slot that is no longer listed are forgotten."""
 
 
+LOOKS = 16
+"""How many of them are passed over at once because the calendar has not taken their last update."""
+
 STALE_FOR = 120.0
 """Seconds after a slot's settlement in which a calendar that lists it as pending is believed to be behind."""
 
@@ -140,6 +143,8 @@ class Ledger:
         found = []
         with self._lock:
             for slot in slots:
+                if any(key in self._held for key in _keys(slot)):
+                    continue  # another attempt is at it
                 settled = next((self._settled[key] for key in _keys(slot) if key in self._settled), None)
                 if settled is None or settled.update is None or not settled.update.status.is_terminal:
                     continue
@@ -387,6 +392,7 @@ class Ledger:
                 return False
             claim.reminded = True
             claim.quiet_since = at
+            claim.written_at = at - (claim.lease or 0.0)  # the next sign of life is news
             return True
 
     def put_off(self, claim: Claim) -> None:
@@ -555,12 +561,14 @@ class Ledger:
         for key in settled.claim.keys:
             self._settled.pop(key, None)
             self._settled[key] = settled
-        while len(self._settled) > SETTLED_MEMORY:
-            # What the calendar has not taken yet is never forgotten.
-            oldest = next((key for key, old in self._settled.items() if old.delivered), None)
-            if oldest is None:
-                return
-            del self._settled[oldest]
+        looks = LOOKS
+        while len(self._settled) > SETTLED_MEMORY and looks:
+            oldest = next(iter(self._settled))
+            if self._settled[oldest].delivered:
+                del self._settled[oldest]
+            else:  # what the calendar has not taken yet is never forgotten
+                self._settled.move_to_end(oldest)
+                looks -= 1
 
     def _forget_settled(self, settled: Settled) -> None:
         for key in [key for key in settled.claim.keys if self._settled.get(key) is settled]:
@@ -703,6 +711,7 @@ class Ledger:
             self._active[claim.agent_id] = claim
             for key in claim.keys:
                 self._held[key] = claim
+                self._settled.pop(key, None)  # of an earlier attempt; the slot was opened again since
             self._begin_day(claim)
             return True
 
@@ -722,11 +731,13 @@ class Ledger:
         with self._lock:
             return key in self._held or key in self._settled
 
-    def take_wake(self, claim: Claim) -> bool:
+    def take_wake(self, claim: Claim, at: float) -> bool:
         """Take it on oneself to enter the wake of an attempt that was found again; True once for each."""
         with self._lock:
             is_wanted = claim.awaits_wake and self._active.get(claim.agent_id) is claim
             claim.awaits_wake = False
+            claim.quiet_since = claim.written_at = at  # its silence begins now
+            claim.reminded = False
             return is_wanted
 
     def await_wake(self, claim: Claim) -> None:

@@ -117,15 +117,18 @@ class Attempts:
             is_taken_up=claim.taken_up,
         )
         claim.record = self._journal.open_attempt(attempt).id
+        if not self._ledger.is_active(claim):  # its agent was quicker than the disk
+            self._journal.withdraw(claim.record)
 
-    def enter(self, claim: Claim, *, is_claimed: bool) -> None:
-        """Write that a wake is about to be entered.
+    def enter(self, claim: Claim, *, is_claimed: bool) -> bool:
+        """Write that a wake is about to be entered; False where its agent was quicker, and has ended it.
 
         Raises:
             JournalError: It could not be written: do not enter it.
         """
-        if self._journal is not None:
-            self._journal.enter(claim.record, key=self._ledger.key_of(claim), is_claimed=is_claimed)
+        if self._journal is None:
+            return True
+        return self._journal.enter(claim.record, key=self._ledger.key_of(claim), is_claimed=is_claimed)
 
     def remind(self, claim: Claim) -> None:
         """Write that an agent is about to be reminded.
@@ -154,13 +157,18 @@ class Attempts:
         self._change(claim, can_wait=bool(self._ledger.owed_of(claim)), state=AttemptState.ONGOING)
         return True
 
-    def hear(self, claim: Claim) -> bool:
-        """Record a sign of life of the agent; tell whether the claim is still active."""
+    def hear(self, claim: Claim, *, can_wait: bool = False) -> bool:
+        """Record a sign of life of the agent; tell whether the claim is still active.
+
+        Args:
+            claim: Which attempt.
+            can_wait: Whether something else is written of it in a moment.
+        """
         now, at = self._clock.now(), self._clock.monotonic()
         if not self._ledger.hear(claim, now, at):
             return False
         if self._journal is not None and self._ledger.is_news(claim, at):
-            self._change(claim, can_wait=True, heard_at=now)
+            self._change(claim, can_wait=can_wait, heard_at=now, reminded_at=None)
         return True
 
     def annotate(self, claim: Claim, update: SlotStatus, /, **details: Any) -> None:
@@ -225,13 +233,13 @@ class Attempts:
             )
         return entry
 
-    def fail(self, claim: Claim, reason: str) -> None:
+    def fail(self, claim: Claim, reason: str, *, can_wait: bool = False) -> None:
         """End a claim whose wake failed, so that its slot is tried again later."""
         if not self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic()):
             return
         self._book.waits_again(claim.agent_id, claim.slot.keys, claim.ident, reason)
         if self._journal is not None:
-            self._journal.settle(claim.record, SlotStatus.ABORTED, reason=reason)
+            self._journal.settle(claim.record, SlotStatus.ABORTED, reason=reason, can_wait=can_wait)
 
     def amend(self, claim: Claim, *, summary: str, update: SlotUpdate | None) -> bool:
         """Enter a late report (see `Ledger.amend`); tell whether there was something to amend."""
@@ -251,7 +259,9 @@ class Attempts:
             return []
         found = []
         on_their_way = self._journal.letters(LetterState.PENDING)
-        for attempt in self._journal.attempts():
+        # The newest first: should an agent have two, the newer one is what it is at.
+        every = self._journal.attempts()
+        for attempt in (*filter(_is_settled, every), *reversed([one for one in every if not _is_settled(one)])):
             if attempt.state is AttemptState.SETTLED:
                 self._restore_settled(attempt)
                 continue
@@ -350,7 +360,9 @@ class Attempts:
             entry=entry,
             is_expired=attempt.is_expired,
         )
-        settled.refusal = attempt.refusal
+        letter = self._letter_of(attempt)
+        is_dead = letter is not None and letter.state is LetterState.DEAD and letter.number >= attempt.letters_from
+        settled.refusal = letter.error if letter is not None and is_dead else attempt.refusal
         self._ledger.restore_settled(settled)
 
     def _restore_letters(self, letters: Iterable[Letter]) -> None:
@@ -370,6 +382,10 @@ class Attempts:
             claim.keys |= {letter.key, key}
             claim.accepted = letter.number
             self._ledger.restore_settled(Settled(claim, None, delivered=False, taken_at=0, at=at))
+
+
+def _is_settled(attempt: Attempt) -> bool:
+    return attempt.state is AttemptState.SETTLED
 
 
 def _under_way(attempt: Attempt) -> Attempt:

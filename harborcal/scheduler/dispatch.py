@@ -9,7 +9,7 @@ from harborcal.host import Host, WakeRequest
 from harborcal.journal import AttemptState
 from harborcal.ledger import Claim, Sentence
 from harborcal.model import ActiveState, Slot, SlotStatus, SlotUpdate
-from harborcal.policy import describe, is_agent_unknown, release
+from harborcal.policy import describe, is_agent_unknown, missed_by, release, skip
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.crew import Crew
 from harborcal.scheduler.reports import AttemptReport, Reports
@@ -62,6 +62,7 @@ class Dispatch:
         self._reports = reports
         self._message = message
         self._randomness = randomness
+        self._grace = context.config.misfire_grace
         self._runner = context.runner
         self._ledger = context.ledger
         self._attempts = context.attempts
@@ -167,8 +168,8 @@ class Dispatch:
         """Write the attempt before anything of it happens: without a journal nothing new begins."""
         state = AttemptState.CLAIMING if self._updates.asks_for_slots else AttemptState.WAKING
         try:
-            if claim.record and state is AttemptState.WAKING:
-                self._attempts.enter(claim, is_claimed=False)
+            if claim.record and state is AttemptState.WAKING and not self._attempts.enter(claim, is_claimed=False):
+                return False
             self._attempts.reserve(claim, state)
         except JournalError as error:
             self._journal_failed(claim, error)
@@ -180,14 +181,13 @@ class Dispatch:
     def _write_wake(self, claim: Claim) -> bool:
         """Write, after the calendar has given us the slot, that its wake is entered."""
         try:
-            self._attempts.enter(claim, is_claimed=True)
+            return self._attempts.enter(claim, is_claimed=True)
         except JournalError as error:
             self._journal_failed(claim, error)
             with self._lanes.enter(claim):
                 if self._ledger.is_active(claim):
                     self._give_back_or_condemn(claim, f"wake not entered: {describe(error)}")
             return False
-        return True
 
     def _claim(self, claim: Claim) -> bool:
         """Take the slot at a calendar that several schedulers share, before its wake; tell whether it is ours.
@@ -279,7 +279,7 @@ class Dispatch:
                     self._ledger.woken(claim)
                     self._ledger.condemn(claim, Sentence(release(claim.slot), words))
                 else:
-                    self._attempts.fail(claim, words)
+                    self._attempts.fail(claim, words, can_wait=True)
 
     # --- silence ----------------------------------------------------------------------------------------------------
 
@@ -388,12 +388,22 @@ class Dispatch:
         still gives it to us.
         """
         if self._ledger.awaits_wake(claim):
-            if not asleep and not self.hindrance(claim.agent_id) and self._ledger.take_wake(claim):
+            missed = missed_by(claim.slot, self._clock.now(), self._grace)
+            if missed:
+                self._end_found(claim, f"missed: {missed}")
+                return None
+            may_wake = not asleep and not self.hindrance(claim.agent_id)
+            if may_wake and self._ledger.take_wake(claim, self._clock.monotonic()):
                 return self._submit(claim)
             return None
         if self._ledger.is_found(claim):
             self._confirm(claim)
         return None
+
+    def _end_found(self, claim: Claim, reason: str) -> None:
+        with self._lanes.enter_if_free(claim) as free:
+            if free and self._ledger.is_active(claim):
+                self._end_by(claim, Sentence(skip(claim.slot), reason))
 
     def _confirm(self, claim: Claim) -> None:
         with self._lanes.enter_if_free(claim) as free:

@@ -49,6 +49,7 @@ class Leases:
             overdue=lambda expiry, reason: self._on_error(
                 "lease", TransportTimeoutError(f"giving up {expiry.owner} {reason}")
             ),
+            turned_away=lambda expiry, _: self._plan(expiry.owner, self._later(expiry.claim.lease or 0.0)),
         )
         self._lock = threading.Lock()
         self._planned: dict[str, float] = {}  # guarded by _lock; by agent, when it is looked at next

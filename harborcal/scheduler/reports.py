@@ -35,7 +35,7 @@ class Reports:
 
     def _end(self, claim: Claim, update: SlotUpdate, *, summary: str = "", reason: str = "") -> None:
         with self._lifespan.call():
-            is_heard = self._attempts.hear(claim)
+            is_heard = self._attempts.hear(claim, can_wait=True)
             if not is_heard and not self._ledger.has_expired(claim):
                 raise NoActiveSlotError(claim.agent_id)
             with self._lanes.enter(claim):

@@ -99,7 +99,6 @@ class Scheduler:
         self._plugin = plugin if plugin is not None else PluginInfo()
         self._clock = clock if clock is not None else SystemClock()
         self._runner = runner if runner is not None else ThreadRunner()
-        randomness = random.SystemRandom() if self._config.seed is None else random.Random(self._config.seed)  # noqa: S311
         self._lifespan = Lifespan()
         self._place = Place()
         self._troubles = Troubles(self._clock)
@@ -119,6 +118,7 @@ class Scheduler:
             lease=self._config.lease,
             on_unknown=self._config.on_unknown,
         )
+        randomness = _randomness(self._config.seed, attempts)
         context = Context(
             config=self._config,
             clock=self._clock,
@@ -422,6 +422,14 @@ class Scheduler:
 
     def __repr__(self) -> str:
         return f"<Scheduler {self._lifespan.state}, every {self._config.heartbeat_interval:g} s>"
+
+
+def _randomness(seed: int | None, attempts: Attempts) -> random.Random:
+    """Draw from the system, or from a seed: another stream after each restart, so that no wake id comes twice."""
+    if seed is None:
+        return random.SystemRandom()
+    so_far = 0 if attempts.journal is None else attempts.journal.attempts_so_far
+    return random.Random(seed if not so_far else f"{seed}/{so_far}")  # noqa: S311 - a rehearsal's draws are no secret
 
 
 class _Outcomes:

@@ -15,7 +15,6 @@ from harborcal.errors import (
     ConfigurationError,
     HarborcalError,
     LifecycleError,
-    TransportError,
 )
 from harborcal.journal import Journal, Letter, LetterState
 from harborcal.model import DeliveryStatus, Heartbeat, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
@@ -26,10 +25,11 @@ from harborcal.transport import DeliveryListener, Transport
 CLOSE_WITHIN = 0.5
 """Seconds that the end waits for what is just being delivered, and for what could be delivered at once."""
 
+OUTAGE = 3
+"""How many failures in a row are an outage, and no longer one letter's trouble."""
+
 JOURNAL_DELAY = 5.0
 """Seconds until a journal that could not be written is tried again."""
-
-_FORBIDDEN = frozenset({401, 403})
 
 
 class OutboxTransport:
@@ -74,11 +74,15 @@ class OutboxTransport:
             raise ConfigurationError(f"inner is a transport, not {type(inner).__name__}")
         if not isinstance(journal, Journal):
             raise ConfigurationError(f"journal is a harborcal.Journal, not {type(journal).__name__}")
+        for name, door, method in (("clock", clock, "monotonic"), ("runner", runner, "spawn")):
+            if door is not None and not callable(getattr(door, method, None)):
+                raise ConfigurationError(f"the {name} has no method {method}: {type(door).__name__}")
         if seed is not None and type(seed) is not int:
             raise ConfigurationError(f"seed is a whole number or None, not {seed!r}")
         for name, delay in (("base_delay", base_delay), ("max_delay", max_delay)):
             if check_seconds(name, delay) <= 0:
                 raise ConfigurationError(f"{name} is more than 0 seconds, not {delay!r}")
+        journal.adopt()
         self.inner = inner
         self.journal = journal
         self._process = os.getpid()  # fixed
@@ -95,6 +99,7 @@ class OutboxTransport:
         self._is_delivering = False  # guarded by _lock; whether the task runs, or is about to
         self._task: Task | None = None  # guarded by _lock
         self._timer: Timer | None = None  # guarded by _lock
+        self._timer_due = 0.0  # guarded by _lock; monotonic
         self._close_by: float | None = None  # guarded by _lock; None until it is closed
         self._last_error = ""  # guarded by _lock
         for letter in journal.letters(LetterState.PENDING):
@@ -119,7 +124,7 @@ class OutboxTransport:
             raise LifecycleError(f"this outbox belongs to process {self._process}: make one of its own after the fork")
         at = self._clock.monotonic()
         with self._lock:
-            self._pace.count(at)
+            self._pace.count(at, heartbeats=1)
             is_stalled = self._heads and not self._is_delivering and self._timer is None
         if is_stalled:
             self._rouse()  # there was no thread left when it should have gone on
@@ -135,7 +140,9 @@ class OutboxTransport:
         if self._close_by is not None:  # a lone read
             raise LifecycleError("the transport is closed")
         letter = self.journal.accept(agent_id, slot, update)
+        at = self._clock.monotonic()
         with self._lock:
+            self._pace.count(at, updates=1)
             self._post(letter)
         self._rouse()
         return UpdateReceipt(slot=letter.address, delivered=False, number=letter.number)
@@ -251,7 +258,7 @@ class OutboxTransport:
         while (lane := self._next()) is not None:
             delay = JOURNAL_DELAY
             try:
-                delay = self._send(lane, lane.numbers[0])
+                delay = self._send(lane, lane.numbers[0]) if lane.numbers else 0.0
             except BaseException as error:  # noqa: BLE001 - the journal cannot be written, or worse: it must go on
                 with self._lock:
                     self._last_error = describe(error)
@@ -265,8 +272,8 @@ class OutboxTransport:
                 self._is_delivering = False
                 return None
             ready_at, number = self._heads[0]
-            if ready_at > now and len(self._lanes) <= self._pace.few:
-                self._pace.is_recovering = False  # the few that are left wait for themselves, and for nobody's outage
+            if ready_at > now and not self._pace.failures:
+                self._pace.is_recovering = False  # those that are left wait for themselves, not for anybody's outage
             due = max(ready_at, self._pace.ready_at)
             if due <= now:
                 heapq.heappop(self._heads)
@@ -285,10 +292,12 @@ class OutboxTransport:
         except RuntimeError as error:
             self._last_error = describe(error)  # no thread left: the next call tries again
             return
+        due = self._clock.monotonic() + delay
         with self._lock:
-            spare = timer if self._is_delivering or self._close_by is not None else self._timer
+            is_late = self._timer is not None and self._timer_due <= due
+            spare = timer if self._is_delivering or self._close_by is not None or is_late else self._timer
             if spare is not timer:
-                self._timer = timer
+                self._timer, self._timer_due = timer, due
         if spare is not None:
             spare.cancel()
 
@@ -296,7 +305,7 @@ class OutboxTransport:
         ready_at = self._clock.monotonic() + delay
         with self._lock:
             lane.ready_at = ready_at
-            if not lane.numbers:
+            if not lane.numbers and not lane.is_listed:
                 del self._lanes[lane.name]
             elif not lane.is_listed:
                 lane.is_listed = True
@@ -310,28 +319,23 @@ class OutboxTransport:
         if letter is None:
             self._off(lane, number)
             return 0.0
-        at = self._clock.monotonic()
-        with self._lock:
-            self._pace.count(at, is_letter=True)
         try:
             receipt = self.inner.update_slot(letter.agent_id, letter.address, letter.update)
             real_key = receipt.slot
         except CalendarRefusedError as refusal:
             meaning = read_refusal(refusal, letter.update, tried_before=letter.tries > 1, gentle=False)
-            if is_agent_unknown(refusal) or refusal.status in _FORBIDDEN:
+            if meaning is Refusal.PASSING:
                 return self._failed(lane, refusal)  # somebody may mend that: it is no word on the update
             if meaning is not Refusal.ALREADY_SO:
-                self.journal.bury(number, describe(refusal))
-                self._ended(lane, number)
-                refused: HarborcalError = refusal  # the name ends with this block
-                self._tell(lambda listener: listener.refused(letter.key, letter.update, refused, number))
+                words, refused = describe(refusal), refusal  # that name ends with this block
+                self._end(lane, letter, lambda: self.journal.bury(letter.number, words))
+                self._tell(lambda listener: listener.refused(letter.key, letter.update, refused, letter.number))
                 return 0.0
             real_key = letter.address
         except BaseException as error:  # noqa: BLE001 - whatever a transport raises, the letter stays on its way
             return self._failed(lane, error)
-        self.journal.delivered(number, real_key)
-        self._ended(lane, number)
-        self._tell(lambda listener: listener.delivered(letter.key, real_key, number))
+        self._end(lane, letter, lambda: self.journal.delivered(letter.number, real_key))
+        self._tell(lambda listener: listener.delivered(letter.key, real_key, letter.number))
         return 0.0
 
     def _tell(self, outcome: Callable[[DeliveryListener], None]) -> None:
@@ -342,13 +346,29 @@ class OutboxTransport:
                 with self._lock:
                     self._last_error = describe(error)
 
-    def _ended(self, lane: "_Lane", number: int) -> None:
+    def _end(self, lane: "_Lane", letter: Letter, write: Callable[[], None]) -> None:
+        """Take a letter off its lane and write what became of it."""
         at = self._clock.monotonic()
         with self._lock:
             self._last_error = ""
             lane.failures = 0
-            self._pace.worked(at)
-        self._off(lane, number)
+            if self._pace.worked(at):
+                self._hasten()
+        # Before it is written: once it is, somebody may post it again.
+        self._off(lane, letter.number)
+        try:
+            write()
+        except BaseException:
+            with self._lock:
+                lane.numbers = deque(sorted({*lane.numbers, letter.number}))
+            raise
+
+    def _hasten(self) -> None:
+        """Let nobody wait any more for an outage that is over; the pace keeps them from coming all at once."""
+        self._heads = [(0.0, name) for _, name in self._heads]
+        heapq.heapify(self._heads)
+        for lane in self._lanes.values():
+            lane.ready_at, lane.failures = 0.0, 0
 
     def _off(self, lane: "_Lane", number: int) -> None:
         with self._lock, contextlib.suppress(ValueError):
@@ -359,7 +379,8 @@ class OutboxTransport:
         with self._lock:
             self._last_error = describe(error)
             lane.failures += 1
-            if isinstance(error, TransportError) or not isinstance(error, HarborcalError):
+            # An agent that the calendar does not know is that agent's trouble; everything else may be everybody's.
+            if not (isinstance(error, CalendarRefusedError) and is_agent_unknown(error)):
                 self._pace.failed(now, self._delay(self._pace.failures + 1))
             return self._delay(lane.failures)
 
@@ -385,8 +406,8 @@ class _Lane:
 class _Pace:
     """How fast letters may leave. Fields are guarded by the outbox's lock.
 
-    In steady days at once; while the calendar fails, ever less often; afterwards, until the backlog is gone, no faster
-    than all calls together came in steady days.
+    In steady days at once; while the calendar fails, ever less often; afterwards, until the backlog is gone, so fast
+    that heartbeats and letters together are at most twice what heartbeats and accepted updates were in steady days.
     """
 
     _WINDOW = 60.0
@@ -397,32 +418,30 @@ class _Pace:
         self.is_recovering = False
         self.ready_at = now
         self._since = now
-        self._calls = 0
-        self._steady = 0.0  # calls per second, of the windows without failures
+        self._counts = [0, 0]  # heartbeats and accepted updates in this window
+        self._rates: list[float] | None = None  # of both per second, in windows without failures
 
-    @property
-    def few(self) -> float:
-        """How many letters more or less nobody notices: those of six seconds of steady days."""
-        return 6.0 * self._steady
-
-    def count(self, now: float, *, is_letter: bool = False) -> None:
-        """Count a call, and learn from windows in which nothing failed; letters of a backlog are no steady day's."""
+    def count(self, now: float, *, heartbeats: int = 0, updates: int = 0) -> None:
+        """Count what the calendar is asked for, and learn from windows in which nothing failed."""
         if self.failures:
-            self._since, self._calls = now, 0
+            self._since, self._counts = now, [0, 0]
             return
-        if is_letter and self.is_recovering:
-            return
-        self._calls += 1
-        if now - self._since >= self._WINDOW:
-            rate = self._calls / (now - self._since)
-            self._steady += (rate - self._steady) * (self._SHARE if self._steady else 1.0)
-            self._since, self._calls = now, 0
+        self._counts[0] += heartbeats
+        self._counts[1] += updates
+        span = now - self._since
+        if span >= self._WINDOW:
+            latest = [count / span for count in self._counts]
+            known = self._rates if self._rates is not None else latest
+            self._rates = [old + (new - old) * self._SHARE for old, new in zip(known, latest, strict=True)]
+            self._since, self._counts = now, [0, 0]
 
-    def worked(self, now: float) -> None:
-        """Enter that a letter ended."""
+    def worked(self, now: float) -> bool:
+        """Enter that a letter ended; tell whether that was the end of an outage."""
+        is_over = self.failures >= OUTAGE
         self.failures = 0
         if self.is_recovering:
             self.ready_at = now + self._gap()
+        return is_over
 
     def failed(self, now: float, delay: float) -> None:
         """Enter that the calendar failed; ``delay`` is what the failures in a row ask for."""
@@ -431,8 +450,10 @@ class _Pace:
         self.ready_at = now + max(delay, self._gap())
 
     def _gap(self) -> float:
+        heartbeats, updates = self._rates or (0.0, 0.0)
+        rate = heartbeats + 2 * updates
         # A little slower than that: what was counted may have been a call or two too many.
-        return min(30.0, 1.1 / self._steady) if self._steady else 1.0
+        return min(30.0, 1.1 / rate) if rate else 1.0
 
 
 class _Waiter:
