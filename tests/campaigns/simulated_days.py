@@ -1,0 +1,30 @@
+"""Days on which everything goes wrong now and then: nothing gets lost, nobody is woken twice, and all of it ends."""
+
+from harborcal.testing.simulation import simulate
+from tests.campaigns.campaign import Campaign, Outcome
+
+_LONG_EVERY = 10
+"""One rehearsal in so many takes three days, on one journal."""
+
+
+def _run(count: int, seed: int) -> Outcome:
+    outcome = Outcome()
+    number = 0
+    while outcome.counts["days"] < count:
+        days = 3 if number % _LONG_EVERY == _LONG_EVERY - 1 and count - outcome.counts["days"] >= 3 else 1
+        # Far apart, so that campaigns of neighbouring seeds share no rehearsal.
+        rehearsal = simulate(seed=seed * 1_000_000 + number, days=days)
+        number += 1
+        outcome.counts["days"] += days
+        outcome.counts.update(rehearsal.counts)
+        outcome.failures += [str(violation) for violation in rehearsal.violations]
+    return outcome
+
+
+CAMPAIGN = Campaign(
+    name="simulated-days",
+    promise="five agents' days with crashes, outages and confused calendars lose nothing and wake nobody twice",
+    small=4,
+    full=10_000,
+    run=_run,
+)
