@@ -24,6 +24,7 @@ from tests.campaigns.storage import folder
 from tests.campaigns.storage_acts import Acts, attempt_at, picture, short_memory
 
 ONGOING = SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9, 0))
+PAUSED = SlotUpdate(status=SlotStatus.PAUSED)
 FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=25)
 REAL = SlotKey.real(7)
 VIRTUAL = SlotKey.virtual("plan-1-2026-01-05")
@@ -137,6 +138,39 @@ def test_a_withdrawn_attempt_does_not_count(path: Path) -> None:
         assert journal.next_number("dev", slot.keys) == 2
         assert journal.next_number("ops", slot.keys) == 1
         assert journal.open_attempt(attempt_at(slot, "dev", 2)).id == 3
+
+
+def test_an_attempt_ends_what_its_agent_has_not_ended_before(path: Path, clock: FakeClock) -> None:
+    with opened(path, clock) as journal:
+        for agent_id, slot_id in (("dev", 7), ("ops", 8), ("dev", 9)):
+            journal.open_attempt(attempt_at(Slot(id=slot_id), agent_id))
+        # What was ended by another is not withdrawn after that.
+        journal.withdraw(1)
+    ended, others, latest = reopened(path)[0]
+    assert (ended.state, ended.status, ended.settled_at) == (AttemptState.SETTLED, "aborted", clock.now())
+    assert ended.reason == "its agent has begun another slot"
+    assert [others.state, latest.state] == [AttemptState.CLAIMING] * 2
+
+
+def test_a_wake_is_not_entered_once_its_attempt_has_ended(path: Path) -> None:
+    with opened(path) as journal:
+        first = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
+        assert journal.enter(first.id)
+        journal.accept("dev", REAL, FINISHED)
+        assert not journal.enter(first.id)
+    assert [attempt.state for attempt in reopened(path)[0]] == [AttemptState.SETTLED]
+
+
+@pytest.mark.parametrize(("update", "state"), [(PAUSED, AttemptState.PAUSED), (FINISHED, AttemptState.SETTLED)])
+def test_the_end_of_a_wake_undoes_nothing_that_its_agent_has_said(
+    path: Path, update: SlotUpdate, state: AttemptState
+) -> None:
+    with opened(path) as journal:
+        attempt = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
+        journal.enter(attempt.id)
+        journal.accept("dev", REAL, update)
+        journal.change(attempt.id, state=AttemptState.ONGOING)
+    assert [attempt.state for attempt in reopened(path)[0]] == [state]
 
 
 def test_attempts_count_by_every_key_of_their_slot(path: Path) -> None:
@@ -535,6 +569,32 @@ def test_settled_attempts_are_forgotten_but_not_while_their_letters_are_on_their
         journal.delivered(1, SlotKey.real(2))
         journal.open_attempt(attempt_at(Slot(id=10), "dev"))
     assert [attempt.id for attempt in reopened(path)[0]] == [2, 6, 7, 8]
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_long_outage_makes_no_write_slower(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    look = memory.Letters.is_pending
+
+    def count(letters: memory.Letters, agent_id: str, key: SlotKey) -> bool:
+        next(looks)
+        return look(letters, agent_id, key)
+
+    def cost_of_a_write() -> int:
+        begun = next(looks)
+        journal.accept("ops", REAL, ONGOING)
+        return next(looks) - begun - 1
+
+    monkeypatch.setattr(memory.Letters, "is_pending", count)
+    costs = []
+    with opened(path) as journal:
+        for number in range(100, 160):
+            journal.open_attempt(attempt_at(Slot(id=number), "dev"))
+            journal.accept("dev", SlotKey.real(number), FINISHED)
+            if number in {129, 159}:
+                costs.append(cost_of_a_write())
+        assert len(journal.attempts()) == 60
+    assert costs[1] == costs[0] <= memory.LOOKS
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -130,25 +130,11 @@ FAULTS: tuple[Fault, ...] = (
         ("kills",),
     ),
     Fault(
-        "what was found again is not followed",
-        "scheduler/attempts.py",
-        "                found.append(claim)\n",
-        "                pass\n",
-        ("kills",),
-    ),
-    Fault(
         "a write is never committed",
         "journal/file.py",
         '        connection.execute("COMMIT")\n        self._checkpoint("committed")\n',
         '        self._checkpoint("committed")\n',
         ("kills",),
-    ),
-    Fault(
-        "timers keep the process from ending",
-        "clock.py",
-        "timer.daemon = True",
-        "timer.daemon = False",
-        ("signals",),
     ),
     Fault(
         "run waits for ever for a signal that another thread got",

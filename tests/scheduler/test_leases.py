@@ -131,6 +131,63 @@ def test_a_lease_is_suspended_while_the_work_rests(world: World) -> None:
     assert len(world.host.wakes) == 2
 
 
+# --- what a restart knows of it -------------------------------------------------------------------------------------
+
+
+def test_who_was_heard_is_not_silent_after_a_restart(durable: Durable) -> None:
+    for _ in range(6):
+        durable.clock.advance(600)
+        durable.scheduler.renew("dev")
+    durable.clock.advance(60)
+    durable.restart()
+    [active] = durable.scheduler.status().active
+    assert active.lease_until is not None
+    assert active.heard_at is not None
+    # A sign of life within a quarter of the lease after another is not written.
+    assert (durable.clock.now() - active.heard_at).total_seconds() <= 60 + LEASE / 4
+    assert (active.lease_until - durable.clock.now()).total_seconds() >= LEASE * 3 / 4 - 60
+    durable.scheduler.start()
+    durable.clock.advance(LEASE / 2)
+    assert [wake.reminder for wake in durable.host.wakes] == [False]
+
+
+def test_signs_of_life_are_written_at_most_four_times_a_lease(
+    durable: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(durable, "pass_by", lambda _life, step: steps.append(step))
+    for _ in range(int(2 * LEASE / 10)):
+        durable.clock.advance(10)
+        durable.scheduler.renew("dev")
+    assert 4 <= steps.count("change.written") <= 8
+    assert len(durable.host.wakes) == 1
+
+
+def test_an_answer_to_a_reminder_is_known_after_a_restart(durable: Durable) -> None:
+    durable.clock.advance(LEASE)
+    assert [wake.reminder for wake in durable.host.wakes] == [False, True]
+    durable.clock.advance(1)
+    durable.scheduler.renew("dev")
+    durable.restart()
+    assert not durable.scheduler.status().active[0].overdue
+
+
+def test_an_answer_to_a_reminder_soon_after_one_restart_is_known_after_another(durable: Durable) -> None:
+    durable.clock.advance(LEASE - 60)
+    durable.restart()
+    durable.scheduler.start()
+    durable.clock.advance(60)
+    assert [wake.reminder for wake in durable.host.wakes] == [False, True]
+    durable.clock.advance(1)
+    durable.scheduler.renew("dev")
+    durable.restart()
+    [active] = durable.scheduler.status().active
+    assert not active.overdue
+    durable.scheduler.start()
+    durable.clock.advance(LEASE - 1)
+    assert len(durable.host.wakes) == 2
+
+
 # --- the reminder ---------------------------------------------------------------------------------------------------
 
 

@@ -157,11 +157,13 @@ def test_what_names_no_time_or_a_later_one_is_never_missed(fields: dict[str, Any
     assert world.state(key) is not SlotStatus.SKIPPED
 
 
-def test_a_whole_day_without_a_time_counts_from_its_beginning() -> None:
+@pytest.mark.parametrize("fields", [{"scheduled_at": None}, {"date": None}], ids=["no time", "no date"])
+def test_what_names_no_time_or_no_date_is_woken_for_however_late(fields: dict[str, Any]) -> None:
     world = graceful()
-    key = world.add(scheduled_at=None)
+    world.add(**world.at(-8 * 3600) | fields)
     world.scheduler.tick()
-    assert world.state(key) is SlotStatus.SKIPPED
+    assert len(world.host.wakes) == 1
+    assert world.sent == [("dev", "ongoing")]
 
 
 def test_many_missed_slots_are_seen_to_a_few_with_each_beat() -> None:

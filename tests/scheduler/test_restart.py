@@ -10,12 +10,15 @@ import pytest
 from harborcal import (
     ActiveState,
     AgentStatus,
+    CalendarRefusedError,
     Journal,
     JournalError,
     NoActiveSlotError,
     Scheduler,
     SchedulerConfig,
+    SlotKey,
     SlotStatus,
+    SlotUpdate,
     TransportError,
     VerdictReason,
     WakeRequest,
@@ -268,6 +271,130 @@ def test_silence_goes_on_counting_but_leaves_a_minute(durable: Durable) -> None:
     assert len(set(durable.wake_ids)) == 1
 
 
+def test_what_was_said_of_an_earlier_attempt_is_not_sent_onto_the_one_under_way(memory: Durable) -> None:
+    key = memory.add()
+    memory.scheduler.tick()
+    memory.clock.advance(60)
+    memory.scheduler.complete("dev", "first")
+    memory.clock.advance(600)
+    memory.memory.set_slot(key, status="not_started", updated_at=memory.clock.now())
+    memory.clock.advance(1)
+    memory.scheduler.tick()
+    assert attempts(memory) == [("1", 1), ("1", 2)]
+    memory.restart()
+    [active] = memory.scheduler.status().active
+    assert (active.key, active.attempt) == (key, 2)
+    finish(memory)
+    assert memory.sent == ["ongoing", "finished", "ongoing"]
+    assert memory.state(key) is SlotStatus.ONGOING
+
+
+def test_a_pause_from_inside_the_wake_is_still_one_after_a_restart(durable: Durable) -> None:
+    key = durable.add()
+    durable.host.on_wake = lambda wake: wake.report.pause("waiting for a human")
+    durable.scheduler.tick()
+    durable.restart()
+    [active] = durable.scheduler.status().active
+    assert (active.state, active.pause_reason) == (ActiveState.PAUSED, "waiting for a human")
+    assert active.lease_until is None
+    finish(durable, heartbeat_interval=110)
+    assert durable.state(key) is SlotStatus.PAUSED
+
+
+def test_a_refusal_survives_restarts_and_brings_no_further_letter_and_no_wake(memory: Durable) -> None:
+    told: list[str] = []
+
+    def refuse_the_end(_agent_id: str, _key: SlotKey, update: SlotUpdate) -> None:
+        told.append(str(update.status))
+        if update.status.is_terminal:
+            raise CalendarRefusedError(422, "past dates are immutable")
+
+    memory.memory.before_update = refuse_the_end
+    memory.add()
+    memory.scheduler.tick()
+    memory.clock.advance(60)
+    memory.scheduler.complete("dev")
+    for _ in range(3):
+        memory.clock.advance(600)
+        memory.restart()
+        finish(memory)
+        assert told == ["ongoing", "finished"]
+        assert [letter.number for letter in memory.outbox.delivery_status().dead_letters] == [2]
+        assert len(memory.host.wakes) == 1
+
+
+def test_the_same_seed_names_other_wakes_after_a_restart(durable: Durable) -> None:
+    for _ in range(3):
+        durable.add()
+        durable.scheduler.tick()
+        durable.scheduler.complete("dev")
+        durable.config["seed"] -= 1  # what the next life adds
+        durable.restart()
+    assert len(set(durable.wake_ids)) == 3
+
+
+# --- agents that are quicker than the journal -----------------------------------------------------------------------
+
+
+def complete_before(world: Durable, act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the agent complete at the moment in which the journal is asked for one act, as if it had to wait there."""
+    written = getattr(world.journal, act)
+
+    def held(*details: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        world.scheduler.complete("dev", "done")
+        return written(*details, **more)
+
+    monkeypatch.setattr(world.journal, act, held)
+
+
+@pytest.mark.parametrize(
+    ("is_carried", "act"), [(False, "open_attempt"), (True, "open_attempt"), (True, "enter")], ids=str
+)
+def test_an_agent_that_is_quicker_than_the_journal_leaves_no_attempt_behind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_carried: bool, act: str
+) -> None:
+    world = Durable(folder, carried=is_carried)
+    key = world.add()
+    complete_before(world, act, monkeypatch)
+    world.scheduler.tick()
+    assert not world.scheduler.status().active
+    # The act is written after all, but finds that its attempt is over.
+    woken = len(world.host.wakes)
+    world.restart()
+    assert not world.scheduler.status().active
+    finish(world)
+    assert world.state(key) is SlotStatus.FINISHED
+    assert len(world.host.wakes) == woken
+    assert [entry.status for entry in world.scheduler.status().history].count(SlotStatus.ABORTED) == 0
+    world.close()
+
+
+def test_an_attempt_that_its_agent_ended_before_its_wake_is_not_woken_for(
+    carried: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried.add()
+    complete_before(carried, "enter", monkeypatch)
+    carried.scheduler.tick()
+    assert [entry.status for entry in carried.scheduler.status().history] == ["finished"]
+    finish(carried)
+    assert not carried.host.wakes
+
+
+def test_who_was_quicker_than_the_journal_is_at_its_next_slot_after_a_restart(
+    memory: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.add()
+    complete_before(memory, "open_attempt", monkeypatch)
+    memory.scheduler.tick()
+    second = memory.add()
+    memory.scheduler.tick()
+    memory.restart()
+    assert [active.key for active in memory.scheduler.status().active] == [second]
+    memory.scheduler.complete("dev", "the second")
+    assert memory.state(second) is SlotStatus.FINISHED
+
+
 # --- killed on the way to a wake ------------------------------------------------------------------------------------
 
 
@@ -363,6 +490,50 @@ def test_an_agent_that_cannot_be_woken_now_is_woken_later(carried: Durable) -> N
     carried.carried.set_agent_status("dev", AgentStatus.IDLE)
     carried.clock.advance(60)
     assert attempts(carried) == [("1", 1)]
+
+
+def found_before_its_wake(folder: Path, **config: Any) -> Durable:
+    """A new process that has found an attempt before its wake, and whose agent is asleep."""
+    world = Durable(folder, carried=True, heartbeat_interval=110, **config)
+    assert world.carried is not None
+    world.carried.add_slot("dev", world.clock.now(), 10)
+    world.kill_at = "claim.after"
+    with world.dying():
+        world.scheduler.tick()
+    assert len(world.scheduler.status().active) == 1
+    world.carried.set_agent_status("dev", AgentStatus.EXHAUSTED)
+    return world
+
+
+def test_an_agent_that_slept_for_long_gets_its_wake_and_no_reminder_at_once(folder: Path) -> None:
+    world = found_before_its_wake(folder)
+    assert world.carried is not None
+    world.scheduler.start()
+    world.clock.advance(2 * 3600)
+    assert not [wake for wake in world.host.wakes if not wake.reminder]
+    world.carried.set_agent_status("dev", AgentStatus.IDLE)
+    world.clock.advance(300)
+    assert [(wake.reminder, wake.attempt) for wake in world.host.wakes] == [(False, 1)]
+    [active] = world.scheduler.status().active
+    assert not active.overdue
+    assert active.lease_until is not None
+    assert (active.lease_until - world.clock.now()).total_seconds() >= 1800 - 300
+    world.close()
+
+
+def test_an_attempt_that_was_found_before_its_wake_is_skipped_where_it_is_too_late(folder: Path) -> None:
+    world = found_before_its_wake(folder, misfire_grace=600.0)
+    assert world.carried is not None
+    world.clock.advance(601)
+    world.carried.set_agent_status("dev", AgentStatus.IDLE)
+    world.scheduler.start()
+    world.clock.advance(300)
+    assert not world.host.wakes
+    assert not world.scheduler.status().active
+    [entry] = world.scheduler.status().history
+    assert (entry.status, entry.reason) == ("skipped", "missed: due at 2026-01-05 09:00:00 UTC, more than 600 s ago")
+    assert world.slot(entry.key).status is SlotStatus.SKIPPED
+    world.close()
 
 
 # --- the world went on meanwhile ------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from harborcal import (
     TransportError,
     UpdateReceipt,
 )
+from harborcal.journal import Letter
 from harborcal.runner import Runner, Task
 from harborcal.testing import CalendarServer, CallerRunner, FakeClock, InMemoryCalendar
 
@@ -208,6 +209,26 @@ def test_a_slot_whose_update_keeps_failing_does_not_hold_up_the_others(post: Pos
     assert post.sums == (3, 2, 1, 0)
 
 
+def test_an_update_that_is_overtaken_on_its_way_to_the_post_leaves_first_all_the_same(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = post.calendar.add_slot("dev")
+    post.send(key)
+    accept = post.outbox.journal.accept
+
+    def be_overtaken(agent_id: str, slot: SlotKey, update: SlotUpdate) -> Letter:
+        letter = accept(agent_id, slot, update)
+        if update is PAUSED:
+            post.send(key, FINISHED)
+        return letter
+
+    monkeypatch.setattr(post.outbox.journal, "accept", be_overtaken)
+    post.send(key, PAUSED)
+    post.clock.advance(60)
+    assert [status for _, _, status in post.arrivals] == ["ongoing", "paused", "finished"]
+    assert post.sums == (3, 3, 0, 0)
+
+
 def test_the_order_holds_across_a_restart(post: Post) -> None:
     key = post.calendar.add_slot("dev")
     with post.calendar.outage():
@@ -255,9 +276,12 @@ def test_the_delays_are_those_that_were_asked_for(folder: Path) -> None:
         CalendarRefusedError(401, "token expired"),
         CalendarRefusedError(403, "not yours"),
         CalendarRefusedError(404, "Agent not found"),
+        CalendarRefusedError(405, "a proxy's own page"),
+        CalendarRefusedError(407, "the proxy wants to know who you are"),
+        CalendarRefusedError(421, "misdirected"),
         TransportError("no route"),
     ],
-    ids=["401", "403", "unknown agent", "no answer"],
+    ids=["401", "403", "unknown agent", "405", "407", "421", "no answer"],
 )
 def test_what_somebody_may_mend_is_tried_until_it_is_mended(post: Post, error: HarborcalError) -> None:
     key = post.calendar.add_slot("dev")
@@ -374,6 +398,70 @@ def test_once_the_backlog_is_gone_letters_leave_at_once_again(post: Post) -> Non
     assert post.sums == (4, 4, 0, 0)
 
 
+@pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
+def test_a_slot_that_fails_does_not_keep_a_calendar_of_few_calls_from_taking_more(
+    post: Post, *, for_ever: bool
+) -> None:
+    stuck, *keys = [post.calendar.add_slot("dev") for _ in range(180)]
+
+    def fail(_agent_id: str, key: SlotKey, _update: SlotUpdate) -> None:
+        if key == stuck:
+            raise CalendarUnavailableError("this one only", 500)
+
+    for _ in range(40):
+        post.outbox.heartbeat("dev")
+        post.clock.advance(30)
+    post.calendar.before_update = fail
+    post.send(stuck)
+    if not for_ever:
+        post.calendar.before_update = None
+    waiting = []
+    for number, key in enumerate(keys):
+        post.send(key)
+        if number % 3 == 0:
+            post.outbox.heartbeat("dev")
+        post.clock.advance(10)
+        waiting.append(post.sums[2] - for_ever)
+    assert max(waiting) <= 8
+    assert max(waiting[60:]) <= 1
+
+
+def test_a_slot_of_an_unknown_agent_does_not_slow_the_others_after_a_restart(post: Post) -> None:
+    stuck = post.calendar.add_slot("ops")
+    keys = [post.calendar.add_slot("dev") for _ in range(100)]
+    post.calendar.remove_agent("ops")
+    post.send(stuck, agent_id="ops")
+    post.reopen()
+    waiting = []
+    for key in keys:
+        post.send(key)
+        for _ in range(5):
+            post.outbox.heartbeat("dev")
+        post.clock.advance(0.5)
+        waiting.append(post.sums[2] - 1)
+    assert max(waiting) == 0
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_calendar_that_lets_nobody_in_is_not_stormed_by_all_that_waits(post: Post, status: int) -> None:
+    def refuse(_agent_id: str, key: SlotKey, update: SlotUpdate) -> None:
+        post.arrivals.append((post.clock.monotonic(), str(key), str(update.status)))
+        raise CalendarRefusedError(status, "not you")
+
+    keys = [post.calendar.add_slot("dev") for _ in range(40)]
+    post.calendar.before_update = refuse
+    for key in keys:
+        post.send(key)
+    post.clock.advance(600)
+    post.arrivals.clear()
+    post.clock.advance(600)
+    # The longest delay is a minute, of which jitter takes half at most: however many wait, they ask that often.
+    assert 10 <= len(post.arrivals) <= 20
+    post.calendar.before_update = None
+    post.clock.advance(300)
+    assert post.sums == (40, 40, 0, 0)
+
+
 # --- dead letters ---------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +496,24 @@ def test_a_dead_letter_can_be_sent_again(post: Post) -> None:
     assert post.calendar.slot(key).status is SlotStatus.ONGOING
     assert post.sums == (1, 1, 0, 0)
     assert post.outbox.delivery_status().dead_letters == ()
+
+
+def test_a_dead_letter_that_is_sent_again_in_the_moment_it_is_buried_is_delivered(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury = post.outbox.journal.bury
+
+    def be_quick(number: int, error: str) -> None:
+        bury(number, error)
+        post.outbox.retry_dead_letter(number)
+
+    monkeypatch.setattr(post.outbox.journal, "bury", be_quick)
+    keys = [post.calendar.add_slot("dev") for _ in range(2)]
+    post.calendar.fail_next(CalendarRefusedError(422, "not yet"), on="update")
+    post.send(keys[0], FINISHED)
+    assert post.sums == (1, 1, 0, 0)
+    post.send(keys[1], FINISHED)
+    assert post.sums == (2, 2, 0, 0)
 
 
 def test_a_dead_letter_is_not_sent_after_a_later_one_of_its_slot(post: Post) -> None:
@@ -695,6 +801,21 @@ def test_an_outbox_needs_a_transport_and_a_journal(post: Post) -> None:
         OutboxTransport(nobody, post.outbox.journal)
     with pytest.raises(ConfigurationError, match="journal is a"):
         OutboxTransport(post.calendar, nobody)
+
+
+def test_a_journal_belongs_to_one_outbox(post: Post) -> None:
+    with pytest.raises(ConfigurationError, match="another outbox's"):
+        OutboxTransport(post.calendar, post.outbox.journal)
+    key = post.calendar.add_slot("dev")
+    post.send(key)
+    assert post.sums == (1, 1, 0, 0)
+
+
+def test_an_outbox_takes_no_journal_that_is_closed(post: Post) -> None:
+    journal = Journal(post.path.with_name("another.db"), clock=post.clock)
+    journal.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        OutboxTransport(post.calendar, journal)
 
 
 # --- with real threads ----------------------------------------------------------------------------------------------
