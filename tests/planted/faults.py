@@ -221,13 +221,6 @@ FAULTS: tuple[Fault, ...] = (
         ("power-cuts",),
     ),
     Fault(
-        "what SQLite finds wrong is not heeded",
-        "journal/file.py",
-        'if found != ["ok"]:',
-        "if not found:",
-        ("damage",),
-    ),
-    Fault(
         "a file that failed is opened without being put back",
         "journal/file.py",
         "                self._put_back(connection, rows, sums, totals)\n",
