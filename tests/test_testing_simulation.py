@@ -1,3 +1,4 @@
+import dataclasses
 import datetime as dt
 import hashlib
 import subprocess
@@ -12,7 +13,7 @@ from harborcal.calendar import Calendar
 from harborcal.errors import CalendarError, ConfigurationError
 from harborcal.model import SchedulerConfig, SlotStatus
 from harborcal.testing import FakeClock
-from harborcal.testing.simulation import Behaviour, Event, EventKind, Faults, Rehearsal, check, simulate
+from harborcal.testing.simulation import Behaviour, Event, EventKind, Faults, Rehearsal, Violation, check, simulate
 
 MORNING = dt.datetime(2026, 1, 5, 8, tzinfo=dt.UTC)
 TOMORROW = dt.datetime(2026, 1, 6, tzinfo=dt.UTC)
@@ -39,7 +40,7 @@ class Story:
         name = wake_id or f"{agent} {slot} {attempt}"
         entered = {"attempt": attempt, "wake_id": name, "reminder": reminder, "lease": lease}
         self.add(elapsed, EventKind.WAKE_ENTERED, agent, slot, **entered)
-        return self.add(elapsed, EventKind.WAKE_LEFT, agent, slot, wake_id=name, outcome=outcome, reached=True)
+        return self.add(elapsed, EventKind.WAKE_LEFT, agent, slot, wake_id=name, outcome=outcome, reached="agent")
 
     def report(self, elapsed: float, what: str, outcome: str = "accepted", *, slot: str = "1") -> "Story":
         self.add(elapsed, EventKind.REPORTED, "ada", slot, what=what, call=len(self.events))
@@ -111,6 +112,8 @@ def test_the_next_slot_may_be_woken_once_the_one_before_may_have_ended(between: 
 
 def test_the_next_slot_may_be_woken_after_a_wake_that_raised_and_after_two_leases_of_silence() -> None:
     assert Story().wake(10, outcome="raised").wake(100, "2").broken == []
+    hung = Story().wake(10).add(310, EventKind.WAKE_HUNG, "ada", "1", wake_id="ada 1 1")
+    assert hung.wake(320, attempt=2).broken == []
     assert Story().wake(10).wake(1_200, "2").broken == ["one-at-a-time"]
     assert Story().wake(10).wake(1_211, "2").broken == []
     assert Story().wake(10).report(700, "renew").wake(1_211, "2").broken == ["one-at-a-time"]
@@ -293,6 +296,69 @@ def test_several_days_go_on_with_one_journal() -> None:
     assert rehearsal.violations == ()
     assert [event.details["point"] for event in rehearsal.events if event.kind is EventKind.CRASHED].count("night") == 1
     assert {slot.due_at.day for slot in rehearsal.agents[0].slots} == {5, 6}
+
+
+def test_while_a_wake_hangs_everybody_else_goes_on_and_its_slot_is_tried_again() -> None:
+    rehearsal = simulate(seed=6, agents=3, faults=Faults(hung_wakes=0.2), behaviours={Behaviour.FINISH: 1.0})
+    assert rehearsal.violations == ()
+    assert {slot.status for agent in rehearsal.agents for slot in agent.slots} == {SlotStatus.FINISHED}
+    hung = [event for event in rehearsal.events if event.kind is EventKind.WAKE_HUNG]
+    assert hung
+    gone_on, tried_again = 0, 0
+    for hang in hung:
+        entered, left = (
+            next(index for index, event in enumerate(rehearsal.events) if _is_of(event, kind, hang))
+            for kind in (EventKind.WAKE_ENTERED, EventKind.WAKE_LEFT)
+        )
+        assert hang.elapsed - rehearsal.events[entered].elapsed == SchedulerConfig().wake_timeout - 1
+        meanwhile = [event for event in rehearsal.events[entered + 1 : left] if event.kind is EventKind.WAKE_ENTERED]
+        gone_on += any(event.agent_id != hang.agent_id for event in meanwhile)
+        tried_again += any(event.slot == hang.slot and event.details["attempt"] == 2 for event in meanwhile)
+    assert gone_on
+    assert tried_again
+
+
+def _is_of(event: Event, kind: EventKind, wake: Event) -> bool:
+    return event.kind is kind and event.details["wake_id"] == wake.details["wake_id"]
+
+
+def test_of_wakes_that_wait_in_the_hosts_queue_the_newest_is_heard() -> None:
+    faults = Faults(queued_wakes=1.0)
+    rehearsal = simulate(seed=7, agents=2, faults=faults, behaviours={Behaviour.FINISH: 1.0})
+    assert rehearsal.violations == ()
+    assert rehearsal.counts["replaced_wakes"] > 0
+    queued = [event for event in rehearsal.events if event.details.get("reached") == "queue"]
+    assert len(queued) == rehearsal.counts["queued_wakes"]
+    reminded = {event.slot for event in rehearsal.events if event.details.get("reminder")}
+    done = {slot.slot for agent in rehearsal.agents for slot in agent.slots if slot.status is SlotStatus.FINISHED}
+    assert reminded & done, "a reminder that took its wake's place is heard as well"
+
+
+@pytest.mark.parametrize("faults", [Faults(), Faults(crashes=1.0, lost_answers=0.1)], ids=["calm", "faults"])
+def test_what_a_rehearsal_is_shrunk_to_is_a_simpler_one_of_the_same_kind(faults: Faults, calendar: Calendar) -> None:
+    drawn = simulate(seed=8, agents=2, days=2, faults=faults)
+    own = simulate(calendar, seed=8, faults=faults, config=hourly())
+    for rehearsal in (drawn, own):
+        assert rehearsal.shorter is not None
+        simpler = list(rehearsal.shorter())
+        assert len(simpler) == len(faults.kinds) + 2, "a day, an agent; one agent, or the other"
+        assert all(one.seed == 8 for one in simpler)
+        assert simpler[-1].days <= rehearsal.days
+        assert len(simpler[-1].agents) == 1
+
+
+def test_a_violation_is_shrunk_as_far_as_the_same_rule_is_broken() -> None:
+    (broken,) = check(Story().wake(10).wake(100, "2").events)
+    (other,) = check(Story().end(500, "ongoing").events)
+    calm = simulate(seed=1, agents=1, faults=Faults())
+
+    def of(violation: Violation, *simpler: Rehearsal) -> Rehearsal:
+        return dataclasses.replace(calm, violations=(violation,), shorter=lambda: iter(simpler))
+
+    simplest = of(broken, of(other))
+    first = of(broken, calm, of(other, of(broken)), of(broken, of(other), simplest))
+    assert first.shrink() is simplest
+    assert "seed" in str(dataclasses.replace(broken, seed=7))
 
 
 def test_a_rehearsal_without_violations_is_as_short_as_can_be(rehearsal: Rehearsal) -> None:

@@ -14,7 +14,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +67,7 @@ def _run(campaign: Campaign, count: int, seed: int, processes: int) -> tuple[Out
         ):
             outcome = done.result()
             total.counts += outcome.counts
+            total.most |= outcome.most
             total.failures += outcome.failures
     return total, [own for _, own in shares]
 
@@ -80,7 +80,7 @@ def _shares(count: int, seed: int, most: int) -> Iterator[tuple[int, int]]:
 
 def _tell(campaign: Campaign, count: int, seconds: float, outcome: Outcome) -> None:
     verdict = f"{len(outcome.failures)} FAILED" if outcome.failures else "none failed"
-    counts = ", ".join(f"{name} {number:,}" for name, number in sorted(outcome.counts.items()))
+    counts = ", ".join(f"{name} {number:,}" for name, number in sorted((outcome.counts | outcome.most).items()))
     sys.stdout.write(f"{campaign.name}: {count:,} rehearsals in {seconds:.0f} s, {verdict} ({counts})\n")
     for failure in outcome.failures[:SHOWN]:
         sys.stdout.write(f"  {failure}\n")
@@ -95,7 +95,7 @@ def _entry(count: int, seconds: float, seeds: list[int], outcome: Outcome) -> di
         "failed": len(outcome.failures),
         "seconds": round(seconds),
         "seeds": seeds,
-        "counts": dict(sorted(Counter(outcome.counts).items())),
+        "counts": dict(sorted((outcome.counts | outcome.most).items())),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
     }

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 @dataclasses.dataclass
 class Outcome:
-    """What a campaign saw: how often what happened, and each thing that should not have, with the seed to repeat it."""
+    """What a campaign saw: how often what happened, the most of what is measured, and each thing that should not be.
+
+    Each failure tells the seed that repeats it.
+    """
 
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    most: Counter[str] = dataclasses.field(default_factory=Counter)
     failures: list[str] = dataclasses.field(default_factory=list)
 
 

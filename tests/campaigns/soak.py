@@ -208,8 +208,8 @@ def _rehearse(count: int, seed: int, path: Path | None, outcome: Outcome, *, is_
     account = life.scheduler.account()
     life.scheduler.stop()
     outcome.counts[f"slots {what}"] += life.calendar.ended
-    outcome.counts[f"memory growth {what}, in KiB"] = max(0, after.memory - before.memory) // 1024
-    outcome.counts[f"journal growth {what}, in KiB"] = max(0, after.journal - before.journal) // 1024
+    outcome.most[f"memory growth {what}, in KiB"] = max(0, after.memory - before.memory) // 1024
+    outcome.most[f"journal growth {what}, in KiB"] = max(0, after.journal - before.journal) // 1024
     outcome.failures += [f"seed {seed}, {what}: {line}" for line in _judge(before, after, is_short=is_short)]
     if not account.is_balanced or sum(account.settled.values()) < life.calendar.ended:
         outcome.failures.append(f"seed {seed}, {what}: the account tells of {account.seen} slots: {account}")

@@ -61,12 +61,15 @@ class Agents:
         self._dead: set[str] = set()
         self._gone: set[str] = set()
         self._jobs: dict[str, _Job] = {}  # by wake_id
+        self._queues: dict[str, WakeRequest] = {}  # by agent: each holds one
+        self.replaced = 0
         self._calls = 0
 
     @property
     def is_quiet(self) -> bool:
         """Whether nobody will say anything more of what it was woken for."""
-        return not any(job.pending for job in self._jobs.values() if job.agent_id not in self._gone)
+        waiting = any(agent_id not in self._gone for agent_id in self._queues)
+        return not waiting and not any(job.pending for job in self._jobs.values() if job.agent_id not in self._gone)
 
     def is_alive(self, agent_id: str) -> bool:
         """Tell whether an agent can hear."""
@@ -99,8 +102,26 @@ class Agents:
 
     # --- being woken ------------------------------------------------------------------------------------------------
 
+    def queue(self, wake: WakeRequest, lease: float | None, delay: float) -> None:
+        """Let a wake wait in its agent's queue, in the place of the one that waits there."""
+        self._replace(wake.agent_id)
+        self._queues[wake.agent_id] = wake
+
+        def take() -> None:
+            if self._queues.get(wake.agent_id) is wake:
+                del self._queues[wake.agent_id]
+                if self.is_alive(wake.agent_id):
+                    self.hear(wake, lease)
+
+        self._clock.call_later(delay, take)
+
+    def _replace(self, agent_id: str) -> None:
+        if self._queues.pop(agent_id, None) is not None:
+            self.replaced += 1
+
     def hear(self, wake: WakeRequest, lease: float | None) -> None:
-        """Take a wake on."""
+        """Take a wake on; one that waits in the queue is replaced by it."""
+        self._replace(wake.agent_id)
         job = self._jobs.get(wake.wake_id)
         random = self._stream(wake)
         if job is not None:

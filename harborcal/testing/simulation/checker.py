@@ -3,8 +3,8 @@
 The rules, by their names:
 
 - ``one-at-a-time``: an agent has at most one live attempt, and so has a slot. An attempt lives from its wake until it
-  may have ended: its wake raised, its agent reported its end (or may have), the calendar was told so, a user or the
-  calendar changed the slot under it, or its agent was silent for two leases.
+  may have ended: its wake raised or hung, its agent reported its end (or may have), the calendar was told so, a user or
+  the calendar changed the slot under it, or its agent was silent for two leases.
 - ``wakes``: the wake of one attempt is entered once, and once more after each crash where ``on_unknown`` is
   ``repeat``; its agent is reminded at most once per silence; a number names one attempt of a slot only.
 - ``order``: what the calendar applies is legal, and nothing but the same again follows a terminal update, unless the
@@ -188,8 +188,12 @@ class _Attempts:
         )
 
     def _left(self, event: Event) -> None:
+        if event.details["outcome"] == "raised":
+            self._failed(event)
+
+    def _failed(self, event: Event) -> None:
         for one in self.every:
-            if one.wake_id == event.details["wake_id"] and event.details["outcome"] == "raised":
+            if one.wake_id == event.details["wake_id"]:
                 one.may_be_over = True  # what is given back is told to the calendar afterwards
 
     def _answered(self, event: Event) -> None:
@@ -249,6 +253,7 @@ class _Attempts:
 
     _HANDLERS: ClassVar[dict[EventKind, Callable[["_Attempts", Event], None]]] = {
         EventKind.WAKE_ENTERED: _entered,
+        EventKind.WAKE_HUNG: _failed,
         EventKind.WAKE_LEFT: _left,
         EventKind.ANSWERED: _answered,
         EventKind.UPDATED: _updated,

@@ -50,7 +50,15 @@ MIXED: Mapping[Behaviour, float] = MappingProxyType(
 )
 """Agents of every kind."""
 
-_SHARES = ("failed_calls", "lost_answers", "stale_answers", "failed_wakes", "lost_wakes")
+_SHARES = (
+    "failed_calls",
+    "lost_answers",
+    "stale_answers",
+    "failed_wakes",
+    "hung_wakes",
+    "lost_wakes",
+    "queued_wakes",
+)
 _COUNTS = ("crashes", "outages", "forgotten_writes", "clock_jumps", "agent_deaths", "user_changes")
 
 
@@ -67,7 +75,10 @@ class Faults:
         forgotten_writes: How many times a day the calendar fails over and forgets its last write.
         clock_jumps: How many times a day the wall clock is set, by up to ten minutes.
         failed_wakes: The share of wakes that raise; half of these have reached the agent all the same.
+        hung_wakes: The share of wakes that do not return before their time is up; half of these have reached the agent.
         lost_wakes: The share of wakes that return although their agent never hears of them.
+        queued_wakes: The share of wakes that return and then wait in their host's queue, up to longer than a lease. It
+            holds one wake for each agent, and the newest replaces what waits there.
         agent_deaths: How many times a day an agent dies, and comes back later.
         user_changes: How many times a day a user cancels, moves or adds a slot.
         deaths: Agents that die at a UTC time of the first day and do not come back.
@@ -84,7 +95,9 @@ class Faults:
     forgotten_writes: float = 0.0
     clock_jumps: float = 0.0
     failed_wakes: float = 0.0
+    hung_wakes: float = 0.0
     lost_wakes: float = 0.0
+    queued_wakes: float = 0.0
     agent_deaths: float = 0.0
     user_changes: float = 0.0
     deaths: Mapping[str, dt.time] = dataclasses.field(default_factory=dict)
@@ -110,7 +123,9 @@ class Faults:
             forgotten_writes=1.0,
             clock_jumps=0.7,
             failed_wakes=0.06,
+            hung_wakes=0.02,
             lost_wakes=0.06,
+            queued_wakes=0.06,
             agent_deaths=1.5,
             user_changes=4.0,
         )

@@ -26,8 +26,11 @@ class EventKind(enum.StrEnum):
     """From now on things go wrong again."""
     WAKE_ENTERED = "wake entered"
     """The host was called: ``attempt``, ``wake_id``, ``reminder``, ``lease`` (seconds, or None)."""
+    WAKE_HUNG = "wake hung"
+    """The host's call is about to have taken longer than it may: ``wake_id``."""
     WAKE_LEFT = "wake left"
-    """The host's call ended: ``wake_id``, ``outcome`` (``returned``, ``raised``, ``cut``), ``reached`` (the agent)."""
+    """The host's call ended: ``wake_id``, ``outcome`` (``returned``, ``raised``, ``cut``), ``reached`` (what the wake
+    has reached by then: ``agent``, ``queue`` or ``nobody``)."""
     REPORTED = "reported"
     """An agent calls: ``what``, ``call`` (a number)."""
     ANSWERED = "answered"

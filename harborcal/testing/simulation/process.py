@@ -1,13 +1,16 @@
 """Our process: journal, outbox, scheduler and host, from one crash to the next."""
 
 import dataclasses
+import enum
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from harborcal.errors import HostError
 from harborcal.host import WakeRequest
 from harborcal.journal import Journal
 from harborcal.model import Agent, SchedulerConfig
+from harborcal.policy import SHORTEST_LEASE
 from harborcal.scheduler import Scheduler
 from harborcal.testing.clocks import FakeClock
 from harborcal.testing.runners import CallerRunner
@@ -18,27 +21,58 @@ from harborcal.testing.simulation.history import EventKind, Recorder
 from harborcal.testing.simulation.power import Power, PowerCutError, ProcessClock
 from harborcal.transports.outbox import OutboxTransport
 
+_STEP = 30.0
+"""Seconds in which time passes inside a call that hangs."""
+
+
+class _Reach(enum.StrEnum):
+    """How far a wake comes before its call ends."""
+
+    AGENT = "agent"
+    QUEUE = "queue"
+    NOBODY = "nobody"
+
+
+class _Fate(NamedTuple):
+    """What becomes of a wake."""
+
+    reach: _Reach
+    raises: bool = False
+    hangs: bool = False
+
 
 class ModelledHost:
-    """A host that loses wakes and fails, as hosts do."""
+    """A host that loses wakes, lets them wait, hangs and fails, as hosts do."""
 
     def __init__(
-        self, agents: Agents, power: Power, *, faults: Faults, dice: Dice, history: Recorder, lease: float | None
+        self,
+        agents: Agents,
+        power: Power,
+        *,
+        clock: FakeClock,
+        runner: CallerRunner,
+        faults: Faults,
+        dice: Dice,
+        history: Recorder,
+        config: SchedulerConfig,
     ) -> None:
         self.is_healthy = False
         self.counts: dict[str, int] = {}
         self._agents = agents
         self._power = power
+        self._clock = clock
+        self._runner = runner
         self._faults = faults
         self._dice = dice
         self._history = history
-        self._lease = lease
+        self._shortest_lease = config.lease
+        self._wake_timeout = config.wake_timeout
 
     def wake_agent(self, wake: WakeRequest) -> None:
         """Wake an agent, or only seem to."""
         self._power.reach("wake.before")
         name = name_of(wake.slot)
-        lease = None if self._lease is None else max(self._lease, 120.0 * (wake.slot.estimated_duration or 0))
+        lease = self._lease_of(wake)
         self._history.add(
             EventKind.WAKE_ENTERED,
             wake.agent_id,
@@ -48,36 +82,68 @@ class ModelledHost:
             reminder=wake.reminder,
             lease=lease,
         )
-        outcome, reached = "cut", False
+        outcome, reached = "cut", _Reach.NOBODY
         try:
-            raises, reached = self._draw(wake)
-            if reached:
-                self._agents.hear(wake, lease)
+            fate = self._draw(wake)
+            reached = fate.reach
+            self._pass_on(wake, lease, fate.reach)
+            if fate.hangs:
+                self._hang(wake)
             self._power.reach("wake.after")
-            outcome = "raised" if raises else "returned"
-            if raises:
+            outcome = "raised" if fate.raises else "returned"
+            if fate.raises:
                 raise HostError("the host does not answer")
         finally:
             self._history.add(
-                EventKind.WAKE_LEFT, wake.agent_id, name, wake_id=wake.wake_id, outcome=outcome, reached=reached
+                EventKind.WAKE_LEFT, wake.agent_id, name, wake_id=wake.wake_id, outcome=outcome, reached=str(reached)
             )
 
-    def _draw(self, wake: WakeRequest) -> tuple[bool, bool]:
-        """Draw whether the wake raises, and whether it reaches its agent."""
-        if not self._agents.is_alive(wake.agent_id):
-            return self._dice.of("host").random() < 0.3, False
-        if self.is_healthy:
-            return False, True
-        if self._dice.happens("host", self._faults.failed_wakes):
-            self._count("failed_wakes")
-            return True, self._dice.of("host").random() < 0.5
-        if self._dice.happens("host", self._faults.lost_wakes):
-            self._count("lost_wakes")
-            return False, False
-        return False, True
+    def _lease_of(self, wake: WakeRequest) -> float | None:
+        if self._shortest_lease is None:
+            return None
+        return max(self._shortest_lease, 120.0 * (wake.slot.estimated_duration or 0))
 
-    def _count(self, fault: str) -> None:
-        self.counts[fault] = self.counts.get(fault, 0) + 1
+    def _draw(self, wake: WakeRequest) -> _Fate:
+        random = self._dice.of("host")
+        if not self._agents.is_alive(wake.agent_id):
+            return _Fate(_Reach.NOBODY, raises=random.random() < 0.3)
+        if self.is_healthy:
+            return _Fate(_Reach.AGENT)
+        if self._happens("failed_wakes"):
+            return _Fate(_Reach.AGENT if random.random() < 0.5 else _Reach.NOBODY, raises=True)
+        if self._happens("hung_wakes"):
+            return _Fate(
+                _Reach.AGENT if random.random() < 0.5 else _Reach.NOBODY, raises=random.random() < 0.5, hangs=True
+            )
+        if self._happens("lost_wakes"):
+            return _Fate(_Reach.NOBODY)
+        return _Fate(_Reach.QUEUE if self._happens("queued_wakes") else _Reach.AGENT)
+
+    def _happens(self, fault: str) -> bool:
+        happens = self._dice.happens("host", getattr(self._faults, fault))
+        if happens:
+            self.counts[fault] = self.counts.get(fault, 0) + 1
+        return happens
+
+    def _pass_on(self, wake: WakeRequest, lease: float | None, reach: _Reach) -> None:
+        if reach is _Reach.AGENT:
+            self._agents.hear(wake, lease)
+        elif reach is _Reach.QUEUE:
+            longest = 1.3 * (lease if lease is not None else SHORTEST_LEASE)
+            self._agents.queue(wake, lease, self._dice.of("host").uniform(10.0, longest))
+
+    def _hang(self, wake: WakeRequest) -> None:
+        """Do not return for longer than a wake may take."""
+        self._let_pass(self._wake_timeout - 1.0)
+        self._history.add(EventKind.WAKE_HUNG, wake.agent_id, name_of(wake.slot), wake_id=wake.wake_id)
+        self._let_pass(self._dice.of("host").uniform(2.0, 1_200.0))
+
+    def _let_pass(self, seconds: float) -> None:
+        """Let time pass inside a call: everybody else goes on, as if this thread did nothing but hang."""
+        until = self._clock.monotonic() + seconds
+        while self._power.is_on and (left := until - self._clock.monotonic()) > 0:
+            self._clock.advance(min(_STEP, left))
+            self._runner.wait((), 0.0)
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         """Keep no log: the history is written at the doors."""
@@ -202,11 +268,18 @@ class Process:
     def _build(self, power: Power) -> Scheduler:
         clock = ProcessClock(self._clock, power)
         line = ClaimingLine(self._backend, power) if self._claims else Line(self._backend, power)
+        runner = CallerRunner()
         self._host = ModelledHost(
-            self._agents(), power, faults=self._faults, dice=self._dice, history=self._history, lease=self._config.lease
+            self._agents(),
+            power,
+            clock=self._clock,
+            runner=runner,
+            faults=self._faults,
+            dice=self._dice,
+            history=self._history,
+            config=self._config,
         )
         self._host.is_healthy = self.is_healthy
-        runner = CallerRunner()
         self._journal = Journal(
             self._path, clock=clock, patience=0.0, checkpoint=lambda step: power.reach(f"journal.{step}")
         )

@@ -124,7 +124,7 @@ class Rehearsal:
     shorter: Callable[[], Iterator["Rehearsal"]] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def shrink(self) -> "Rehearsal":
-        """Find a simpler rehearsal that breaks the same rule: with fewer kinds of faults, or fewer agents.
+        """Find a simpler rehearsal that breaks the same rule: with fewer kinds of faults, days or agents.
 
         Without a violation, or where nothing simpler shows it, it is this one.
         """

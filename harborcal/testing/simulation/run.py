@@ -123,6 +123,7 @@ class Run:
         """Stop our process in good order, and add up."""
         self._process.end()
         self.counts["crashes"] = self._process.crashes
+        self.counts["replaced_wakes"] = self._agents.replaced
         for counts in (self._backend.counts, self._process.host_counts):
             self.counts.update(counts)
         for event in self.history.events:

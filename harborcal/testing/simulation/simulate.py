@@ -148,13 +148,8 @@ def _draw(wish: _Wish) -> Rehearsal:
         run.end()
         stories = _stories(drawn, agent_ids, morning, wish.days, run.history.events)
 
-    def shorter() -> Iterator[Rehearsal]:
-        for kind in wish.faults.kinds:
-            yield _draw(dataclasses.replace(wish, faults=wish.faults.without(kind)))
-        if count > 1:
-            yield _draw(dataclasses.replace(wish, agents=count - 1))
-
-    return _rehearsal(wish, morning, run, stories, shorter)
+    fewer = [] if count == 1 else [count - 1]
+    return _rehearsal(wish, morning, run, stories, lambda: map(_draw, _simpler(wish, fewer)))
 
 
 def _varied(variety: Random) -> SchedulerConfig:
@@ -201,7 +196,10 @@ def _copy(calendar: "Calendar | Path | str", wish: _Wish) -> Rehearsal:
         run.close_day([began.date() + _DAY * number for number in range(wish.days)])
         run.end()
         stories = _stories(copy, agent_ids, began, wish.days, run.history.events)
-    return _rehearsal(wish, began, run, stories, None)
+    fewer = [[one for one in agent_ids if one != gone] for gone in agent_ids] if len(agent_ids) > 1 else []
+    return _rehearsal(
+        wish, began, run, stories, lambda: (_copy(calendar, simpler) for simpler in _simpler(wish, fewer))
+    )
 
 
 def _chosen(agents: int | Iterable[str] | None, known: Sequence[str]) -> list[str]:
@@ -215,6 +213,19 @@ def _chosen(agents: int | Iterable[str] | None, known: Sequence[str]) -> list[st
     return chosen
 
 
+# --- simpler ones ---------------------------------------------------------------------------------------------------
+
+
+def _simpler(wish: _Wish, fewer: Sequence[int | list[str]]) -> Iterator[_Wish]:
+    """Leave out one thing at a time: a kind of faults, a day, agents."""
+    for kind in wish.faults.kinds:
+        yield dataclasses.replace(wish, faults=wish.faults.without(kind))
+    if wish.days > 1:
+        yield dataclasses.replace(wish, days=wish.days - 1)
+    for agents in fewer:
+        yield dataclasses.replace(wish, agents=agents)
+
+
 # --- what became of it ----------------------------------------------------------------------------------------------
 
 
@@ -223,7 +234,7 @@ def _rehearsal(
     started_at: dt.datetime,
     run: "Run",
     stories: tuple[AgentStory, ...],
-    shorter: Callable[[], Iterator[Rehearsal]] | None,
+    shorter: Callable[[], Iterator[Rehearsal]],
 ) -> Rehearsal:
     events = run.history.events
     return Rehearsal(
