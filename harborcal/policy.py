@@ -222,9 +222,14 @@ def heartbeat_delay(failures: int, interval: float, retry_after: object, chance:
     """
     ceiling = min(MAX_HEARTBEAT_DELAY, interval * 2.0 ** min(failures, 32))
     delay = interval + chance * max(0.0, ceiling - interval)
+    return max(delay, asked_delay(retry_after))
+
+
+def asked_delay(retry_after: object) -> float:
+    """Tell how long a calendar asks to be left alone: 0 to an hour, also where its number makes no sense."""
     if isinstance(retry_after, int | float) and math.isfinite(retry_after):
-        return max(delay, min(MAX_RETRY_AFTER, float(retry_after)))
-    return delay
+        return min(MAX_RETRY_AFTER, max(0.0, float(retry_after)))
+    return 0.0
 
 
 def next_beat(due: float, interval: float, now: float) -> float:

@@ -112,7 +112,7 @@ def test_a_slot_whose_start_lies_ahead_of_the_clock_was_started_now() -> None:
 def test_outcomes_for_slots_that_nobody_knows_are_ignored() -> None:
     ledger = Ledger(1)
     ledger.delivered(SlotKey.real(9), SlotKey.real(9), 1, at=0.0)
-    assert ledger.undeliverable(SlotKey.real(9), "no", 2, gentle=False) is None
+    assert ledger.undeliverable(SlotKey.real(9), "no", 2, gentle=False) == (None, None)
     ledger.forget("nobody")
 
 
@@ -153,3 +153,11 @@ def test_nothing_is_known_of_a_slot_without_an_id() -> None:
     assert unnamed is None
     assert held is not None
     assert held.taken == "held by a"
+
+
+def test_the_dates_of_what_was_begun_are_few_also_where_nobody_looks_at_them() -> None:
+    ledger = Ledger(1)
+    for number in range(50):
+        slot = Slot(id=number, date=NOW.date() + dt.timedelta(days=number))
+        ledger.unclaim(sure(claim(ledger, "dev", slot)))
+    assert len(ledger.days_of("dev", since=NOW.date())) == 2

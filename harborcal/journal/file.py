@@ -115,6 +115,7 @@ class JournalFile:
             connection.execute("PRAGMA cell_size_check = ON")
             connection.execute("BEGIN EXCLUSIVE")
             self._prove(connection)
+            _keep_private(self._path)
             rows, sums, totals = self._load(connection)
             connection.execute("COMMIT")
             connection.execute("PRAGMA synchronous = FULL")
@@ -360,8 +361,14 @@ def _check_place(path: Path) -> None:
             raise JournalError(f"the journal {file} belongs to another user")
         if file == path and not found.st_size:
             raise JournalError(f"the journal {path} is damaged: it is empty. Move it away to begin a new one")
-        if found.st_mode & 0o077:
-            file.chmod(0o600)
+
+
+def _keep_private(path: Path) -> None:
+    """See that nobody else may read what is ours; called only once it is known to be."""
+    for file in (path, _remains_of(path)):
+        with contextlib.suppress(FileNotFoundError):
+            if file.lstat().st_mode & 0o077:
+                file.chmod(0o600)
 
 
 def _remains_of(path: Path) -> Path:

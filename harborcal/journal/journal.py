@@ -7,9 +7,9 @@ import os
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from harborcal.clock import Clock, SystemClock
 from harborcal.errors import ConfigurationError, HarborcalError, JournalError, LifecycleError
@@ -17,12 +17,18 @@ from harborcal.grammar import clean
 from harborcal.journal.file import JournalFile, Place, Row
 from harborcal.journal.memory import Attempts, Letters
 from harborcal.journal.records import Attempt, AttemptState, Letter, LetterState
-from harborcal.model import DeliveryStatus, SlotKey, SlotKind, SlotStatus, SlotUpdate, check_seconds
+from harborcal.model import MAX_REAL_ID, DeliveryStatus, SlotKey, SlotKind, SlotStatus, SlotUpdate, check_seconds
 
 _TABLES = {
     "attempts": ("agent_id", "slot", "state", "record"),
     "letters": ("agent_id", "slot", "state", "record"),
 }
+_MEASURED = ("claimed_at", "started_at", "heard_at", "reminded_at", "paused_at")
+"""The instants of an attempt from which durations are measured."""
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, HarborcalError)
+"""What decoding raises where a record is none."""
+
 _BEFORE_ONGOING = frozenset({AttemptState.CLAIMING, AttemptState.WAKING})
 _TOTALS = ("accepted", "delivered", "dropped", "last_attempt", "last_letter")
 
@@ -71,8 +77,9 @@ class Journal:
         self._unsaved: dict[Place, Row | None] = {}  # guarded by _lock; of writes that may wait, and have to
         self._details: dict[int, tuple[SlotStatus, dict[str, Any]]] = {}  # guarded by _lock; see annotate
         self._is_closed = False  # guarded by _lock
-        self._is_adopted = False  # guarded by _lock
+        self._owners: set[str] = set()  # guarded by _lock; who has adopted it
         self._error = ""  # guarded by _lock; why the last write failed
+        self._is_stale = False  # guarded by _lock; whether a write may be in the file that is not in memory
         self._file = JournalFile(self._path, _TABLES, _TOTALS, patience=patience, checkpoint=self._reach)
         try:
             self._read()
@@ -90,17 +97,17 @@ class Journal:
         """Where the file is."""
         return self._path
 
-    def adopt(self) -> None:
-        """Become somebody's: two outboxes over one journal would both deliver what it holds.
+    def adopt(self, owner: Literal["outbox", "scheduler"]) -> None:
+        """Become one outbox's, and one scheduler's: two would both deliver, or take up, what it holds.
 
         Raises:
-            ConfigurationError: It is somebody's already, or closed.
+            ConfigurationError: It is another one's already, or closed.
         """
         with self._lock:
-            if self._is_adopted or self._is_closed:
-                what = "closed" if self._is_closed else "another outbox's"
-                raise ConfigurationError(f"the journal {self._path} is {what}: each outbox needs one of its own, open")
-            self._is_adopted = True
+            if owner in self._owners or self._is_closed:
+                what = "closed" if self._is_closed else f"another {owner}'s"
+                raise ConfigurationError(f"the journal {self._path} is {what}: each {owner} needs one of its own, open")
+            self._owners.add(owner)
 
     @property
     def attempts_so_far(self) -> int:
@@ -123,7 +130,7 @@ class Journal:
                 self._attempts.put(Attempt.decode(row[-1]))
             for row in self._file.rows["letters"].values():
                 self._letters.put(Letter.decode(row[-1]))
-        except (ValueError, LookupError, TypeError, AttributeError, HarborcalError) as error:
+        except _UNREADABLE as error:
             raise JournalError(f"the journal {self._path} cannot be read: {clean(str(error), 200)}") from error
 
     # --- attempts ---------------------------------------------------------------------------------------------------
@@ -132,6 +139,11 @@ class Journal:
         """List what is remembered of attempts, unfinished ones and the latest settled ones, oldest first."""
         with self._lock:
             return tuple(self._attempts)
+
+    def attempt(self, attempt_id: int) -> Attempt | None:
+        """Find an attempt; None where it is remembered no more."""
+        with self._lock:
+            return self._attempts.get(attempt_id)
 
     def next_number(self, agent_id: str, keys: Iterable[SlotKey]) -> int:
         """Tell which attempt at a slot would be the next."""
@@ -144,7 +156,9 @@ class Journal:
         Raises:
             JournalError: It could not be written: do not make it.
         """
-        with self._writing("reserve") as now:
+        now = self._ready()
+        with self._lock:
+            self._begin("reserve")
             totals = self._file.totals
             opened = dataclasses.replace(attempt, id=totals["last_attempt"] + 1, letters_from=totals["last_letter"] + 1)
             # An agent is at one slot at a time: whatever was not ended is ended by this.
@@ -167,7 +181,9 @@ class Journal:
         Raises:
             JournalError: It could not be written: do not enter it.
         """
-        with self._writing("enter"):
+        self._ready()
+        with self._lock:
+            self._begin("enter")
             attempt = self._known(attempt_id)
             if attempt.state is AttemptState.SETTLED:
                 return False
@@ -180,7 +196,9 @@ class Journal:
         Raises:
             JournalError: It could not be written: do not remind it.
         """
-        with self._writing("remind") as now:
+        now = self._ready()
+        with self._lock:
+            self._begin("remind")
             self._save([dataclasses.replace(self._known(attempt_id), reminded_at=now)])
 
     def _known(self, attempt_id: int) -> Attempt:
@@ -199,6 +217,7 @@ class Journal:
         """
         self._check_process()
         with self._lock:
+            self._refresh()
             attempt = self._attempts.get(attempt_id)
             if attempt is None:
                 return
@@ -223,10 +242,26 @@ class Journal:
         if not is_written:
             self.change(attempt_id, state=AttemptState.SETTLED, status=status, settled_at=self._clock.now(), **details)
 
+    def note(self, attempt: Attempt) -> None:
+        """Write down something that is over, for the history; where that fails the journal knows nothing of it."""
+        with contextlib.suppress(JournalError), self._lock:
+            self._begin("note")
+            noted = dataclasses.replace(attempt, id=self._file.totals["last_attempt"] + 1)
+            self._save([noted], last_attempt=noted.id)
+
+    def shift(self, attempt_id: int, jump: dt.timedelta) -> None:
+        """Move the instants of an attempt, because the wall clock was set; it is written with the next write."""
+        attempt = self.attempt(attempt_id)
+        if attempt is not None:
+            instants = {name: getattr(attempt, name) for name in _MEASURED}
+            moved = {name: instant + jump for name, instant in instants.items() if instant is not None}
+            self.change(attempt_id, can_wait=True, **moved)
+
     def withdraw(self, attempt_id: int) -> None:
         """Forget an attempt whose wake was not entered. Where that fails it goes with the next write."""
         self._check_process()
         with self._lock:
+            self._refresh()
             attempt = self._attempts.get(attempt_id)
             if attempt is None or attempt.state is AttemptState.SETTLED:
                 return
@@ -264,7 +299,9 @@ class Journal:
         Raises:
             JournalError: It could not be written, and was not accepted.
         """
-        with self._writing("accept") as now:
+        now = self._ready()
+        with self._lock:
+            self._begin("accept")
             number = self._file.totals["last_letter"] + 1
             latest = self._letters.latest_of(agent_id, key)
             letter = Letter(
@@ -308,7 +345,9 @@ class Journal:
         Raises:
             JournalError: It could not be written; the letter is as it was.
         """
-        with self._writing("replace"):
+        self._ready()
+        with self._lock:
+            self._begin("replace")
             letter = self._letters.get(number)
             if letter is None or letter.state is not LetterState.PENDING or letter.tries:
                 return None
@@ -324,8 +363,8 @@ class Journal:
         changes = {"status": update.status, "told": update.status, "actual_duration": update.actual_duration}
         return dataclasses.replace(attempt, **changes | self._details_of(attempt.id, update))
 
-    def tried(self, number: int, error: str = "") -> Letter | None:
-        """Write that a letter is about to be sent, or went wrong; None where it is pending no more.
+    def tried(self, number: int) -> Letter | None:
+        """Write that a letter is about to be sent; None where it is pending no more.
 
         Returns:
             The letter to send: the first of the lane.
@@ -333,15 +372,35 @@ class Journal:
         Raises:
             JournalError: It could not be written.
         """
-        with self._writing("send"):
+        self._ready()
+        with self._lock:
+            self._begin("send")
             letter = self._letters.get(number)
             if letter is None or letter.state is not LetterState.PENDING:
                 return None
             letter = self._letters.first_pending(letter)  # whoever names a later one was quicker than its elder
-            tries = letter.tries if error else letter.tries + 1
-            changed = dataclasses.replace(letter, tries=tries, error=error)
+            changed = dataclasses.replace(letter, tries=letter.tries + 1)
             self._save([changed])
             return changed
+
+    def failed(self, number: int, error: str, *, may_be_there: bool) -> None:
+        """Write that a letter could not be delivered. Where that fails it goes with the next write.
+
+        Args:
+            number: Which letter.
+            error: What went wrong.
+            may_be_there: Whether the calendar may have it all the same; else it counts as not sent.
+        """
+        self._check_process()
+        with self._lock:
+            self._refresh()
+            letter = self._letters.get(number)
+            if letter is None or letter.state is not LetterState.PENDING:
+                return
+            changed = dataclasses.replace(letter, error=error, tries=max(0, letter.tries - (not may_be_there)))
+            self._letters.put(changed)
+            self._unsaved[("letters", number)] = _row_of(changed)
+        self._save_unsaved("fail")
 
     def delivered(self, number: int, real_key: SlotKey) -> None:
         """Write that the calendar has taken a letter, and the slot's key from now on.
@@ -349,9 +408,11 @@ class Journal:
         Raises:
             JournalError: It could not be written: the letter will be sent again.
         """
-        with self._writing("deliver") as now:
+        now = self._ready()
+        with self._lock:
+            self._begin("deliver")
             letter = self._pending(number)
-            known = real_key if real_key.kind is SlotKind.REAL else letter.real_key
+            known = real_key if _is_real(real_key) else letter.real_key
             done = dataclasses.replace(letter, state=LetterState.DELIVERED, real_key=known, error="", ended_at=now)
             followers = [
                 dataclasses.replace(follower, real_key=known)
@@ -368,7 +429,9 @@ class Journal:
         Raises:
             JournalError: It could not be written: the letter will be sent again.
         """
-        with self._writing("bury") as now:
+        now = self._ready()
+        with self._lock:
+            self._begin("bury")
             letter = self._pending(number)
             self._save([dataclasses.replace(letter, state=LetterState.DEAD, error=error, ended_at=now)])
 
@@ -382,13 +445,16 @@ class Journal:
         """Have a dead letter sent again.
 
         Raises:
-            ConfigurationError: There is no such dead letter, or the calendar has taken a later one of its slot.
+            ConfigurationError: There is no such dead letter, or a later letter or attempt of its slot has come.
             JournalError: It could not be written.
         """
-        with self._writing("revive"):
+        self._ready()
+        with self._lock:
+            self._begin("revive")
             letter = self._dead(number)
-            if self._letters.has_later(letter):
-                raise ConfigurationError(f"dead letter {number} cannot be sent again: a later one of its slot was")
+            attempt = self._attempts.latest_of(letter.agent_id, (letter.key, letter.address))
+            if self._letters.has_later(letter) or (attempt is not None and attempt.letters_from > number):
+                raise ConfigurationError(f"dead letter {number} cannot be sent again: its slot has gone on since")
             revived = dataclasses.replace(letter, state=LetterState.PENDING, tries=0, error="", ended_at=None)
             self._save([revived])
             return revived
@@ -400,7 +466,9 @@ class Journal:
             ConfigurationError: There is no such dead letter.
             JournalError: It could not be written.
         """
-        with self._writing("drop"):
+        self._ready()
+        with self._lock:
+            self._begin("drop")
             self._dead(number)
             self._save([], gone=[("letters", number)], dropped=self._file.totals["dropped"] + 1)
 
@@ -412,22 +480,35 @@ class Journal:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _writing(self, act: str) -> Iterator[dt.datetime]:
-        """Have the journal to oneself for one act; tell when it began."""
+    def _ready(self) -> dt.datetime:
+        """Tell the time, which is read before the lock is taken, in the process that the journal belongs to."""
         self._check_process()
-        now = self._clock.now()
-        with self._lock:
-            if self._is_closed:
-                raise JournalError(f"the journal {self._path} is closed")
-            self._act = act
-            yield now
+        return self._clock.now()
+
+    def _begin(self, act: str) -> None:
+        """Begin an act. Holds the lock, by a plain ``with``: a generator of ours may go on holding it after Ctrl-C."""
+        if self._is_closed:
+            raise JournalError(f"the journal {self._path} is closed")
+        self._refresh()
+        self._act = act
+
+    def _refresh(self) -> None:
+        """See that memory is what the file says, also after Ctrl-C between the two. Holds the lock."""
+        if self._is_stale:
+            self._attempts, self._letters = Attempts(), Letters()
+            rows = {(table, number): row for table, rows in self._file.rows.items() for number, row in rows.items()}
+            for (table, _), row in sorted((rows | self._unsaved).items()):
+                if row is not None and table == "attempts":
+                    self._attempts.put(Attempt.decode(row[-1]))
+                elif row is not None:
+                    self._letters.put(Letter.decode(row[-1]))
+            self._is_stale = False
 
     def _save(self, records: Iterable[Attempt | Letter], gone: Iterable[Place] = (), **totals: int) -> None:
         """Write records, and what waits to be written, or nothing. Holds the lock."""
         kept = list(records)
         puts = dict(self._unsaved)
-        puts |= {_place_of(record): _row_of(record) for record in kept}
+        puts |= {_place_of(record): self._row_to_write(record) for record in kept}
         after = self._file.totals | totals
         forgotten = list(gone)
         spared = {*puts, *forgotten}
@@ -438,9 +519,11 @@ class Journal:
         forgotten += [place for place in surplus if place not in spared]
         puts |= dict.fromkeys(forgotten)
         after["dropped"] += len(dead)
+        self._is_stale = True  # until all that follows is done
         try:
             self._file.write(puts, after)
         except JournalError as error:
+            self._is_stale = False
             self._error = str(error)
             self._view = self._look()
             raise
@@ -453,10 +536,22 @@ class Journal:
                 self._letters.put(record)
         for table, number in forgotten:
             (self._attempts if table == "attempts" else self._letters).remove(number)
+        self._is_stale = False
         self._view = self._look()
 
+    def _row_to_write(self, record: Attempt | Letter) -> Row:
+        """Encode a record, if it can be read again: one that cannot would shut the journal to its successor."""
+        try:
+            row = _row_of(record)
+            type(record).decode(row[-1])
+        except _UNREADABLE as error:
+            what = f"{type(record).__name__.lower()} of {record.agent_id!r} at slot {record.key}"
+            raise JournalError(f"the journal {self._path} cannot hold this {what}: {clean(str(error), 200)}") from error
+        return row
+
     def _save_unsaved(self, act: str) -> None:
-        with contextlib.suppress(JournalError), self._writing(act):
+        with contextlib.suppress(JournalError), self._lock:
+            self._begin(act)
             self._save([])
 
     # --- looking ----------------------------------------------------------------------------------------------------
@@ -513,9 +608,14 @@ class Journal:
 
 
 def _path_of(path: object) -> Path:
-    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+    if not isinstance(path, str | Path) or str(path) in {"", ":memory:"} or "\0" in str(path):
         raise ConfigurationError(f"a journal's path names a file, not {path!r}")
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link that we refuse
+
+
+def _is_real(key: SlotKey) -> bool:
+    """Tell whether a calendar has named a real slot, and not just anything."""
+    return key.kind is SlotKind.REAL and type(key.id) is int and 0 <= key.id <= MAX_REAL_ID
 
 
 def _keyed(update: SlotUpdate) -> SlotUpdate:

@@ -58,6 +58,7 @@ class Attempt:
         letters_from: The number from which on letters are of this attempt.
         is_expired: Whether it ended because its agent fell silent.
         is_late: Whether its agent reported after that.
+        count: How many failed wakes of its slot in a row it is the last of.
     """
 
     id: int
@@ -86,6 +87,7 @@ class Attempt:
     letters_from: int = 0
     is_expired: bool = False
     is_late: bool = False
+    count: int = 1
 
     @property
     def keys(self) -> frozenset[SlotKey]:
@@ -122,6 +124,7 @@ class Attempt:
                 "letters_from": self.letters_from,
                 "is_expired": self.is_expired,
                 "is_late": self.is_late,
+                "count": self.count,
             }
         )
 
@@ -168,7 +171,7 @@ class Letter:
         update: What to tell, with its idempotency key.
         accepted_at: When it was accepted.
         state: Where it is.
-        tries: How often it was sent.
+        tries: How often it was sent, or may have been.
         error: What went wrong the last time; for a dead letter, the refusal.
         ended_at: When it was delivered or refused.
     """

@@ -26,6 +26,7 @@ class Claim:
         "arrived",
         "attempt",
         "awaits_wake",
+        "begun",
         "born",
         "condemned",
         "first_update",
@@ -37,6 +38,7 @@ class Claim:
         "last_update",
         "last_word",
         "lease",
+        "may_be_woken",
         "missing",
         "offset",
         "owed",
@@ -47,6 +49,7 @@ class Claim:
         "record",
         "reminded",
         "rested",
+        "resting_since",
         "slot",
         "started_at",
         "state",
@@ -87,6 +90,7 @@ class Claim:
         self.keys = set(slot.keys)
         self.state = ActiveState.WAKING
         self.started_at = now
+        self.begun = at  # monotonic; when the work began: what it took does not depend on what the wall clock is set to
         self.offset = offset(now, at)
         self.heard_at: dt.datetime | None = None
         self.quiet_since = at  # monotonic; since when nothing was heard of its agent
@@ -94,9 +98,10 @@ class Claim:
         self.reminded = False
         self.missing = 0  # how many looks at the calendar's day in a row did not show it
         self.paused_at: dt.datetime | None = None
+        self.resting_since = 0.0  # monotonic; the same moment
         self.paused_offset = 0.0
         self.pause_reason = ""
-        self.rested = dt.timedelta()
+        self.rested = 0.0  # seconds of pauses that are over
         self.owed: tuple[SlotUpdate, ...] = (self.first_update,)
         self.last_update: SlotUpdate | None = None
         self.taken_at = 0
@@ -108,6 +113,7 @@ class Claim:
         self.taken_up = False
         self.is_found = False  # found again after a restart, and the calendar has not been asked for it yet
         self.awaits_wake = False  # found again before its wake was entered
+        self.may_be_woken = False  # found again, and its wake may have been entered
 
     @property
     def is_on_its_way(self) -> bool:

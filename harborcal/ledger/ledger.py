@@ -35,16 +35,19 @@ FORGET_FAILURES_AFTER = 1_200.0
 LOOKS = 16
 """How many of them are passed over at once because the calendar has not taken their last update."""
 
+_DAY = dt.timedelta(days=1)
+
 STALE_FOR = 120.0
 """Seconds after a slot's settlement in which a calendar that lists it as pending is believed to be behind."""
 
 
 @dataclasses.dataclass(slots=True)
 class _Failures:
-    """How often a slot's wake failed in a row, and when last (monotonic)."""
+    """How often a slot's wake failed in a row, when last (monotonic), and which attempt that was."""
 
     count: int
     failed_at: float
+    attempt: int
 
 
 class Ledger:
@@ -56,6 +59,8 @@ class Ledger:
         self._held: dict[SlotKey, Claim] = {}  # guarded by _lock; by every key of every active claim
         self._history: deque[HistoryEntry] = deque(maxlen=history_size)  # guarded by _lock
         self._settled: OrderedDict[SlotKey, Settled] = OrderedDict()  # guarded by _lock; oldest first
+        # Guarded by _lock; the last attempt at slots that were opened again, the latest last.
+        self._numbers: OrderedDict[SlotKey, int] = OrderedDict()
         self._days: dict[str, set[dt.date]] = {}  # guarded by _lock; by agent, the dates of what was begun
         self._failures: dict[str, dict[SlotKey, _Failures]] = {}  # guarded by _lock; by agent and slot
         self._sequence = 0  # guarded by _lock; orders questions to the calendar and what it took
@@ -183,8 +188,7 @@ class Ledger:
             lease: Seconds that its agent may stay silent; None for ever.
         """
         with self._lock:
-            failures = self._failures.get(agent_id, {}).get(slot.key)
-            number = attempt if failures is None else max(attempt, failures.count + 1)
+            number = self._next_number(agent_id, slot, attempt)
             claim = self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=number)
             if claim is not None:
                 claim.lease = lease
@@ -207,19 +211,30 @@ class Ledger:
         Arguments are those of `claim`.
         """
         with self._lock:
-            claim = self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=attempt)
+            number = self._next_number(agent_id, slot, attempt)
+            claim = self._admit(agent_id, slot, asked=asked, now=now, at=at, wake_id=wake_id, attempt=number)
             if claim is None:
                 return None
             claim.lease = lease
             claim.taken_up = True
             claim.owed = ()
             claim.started_at = _started_at(slot, now)
+            claim.begun = at - (now - claim.started_at).total_seconds()
             claim.state = ActiveState.ONGOING
             if slot.status is SlotStatus.PAUSED:
                 claim.state = ActiveState.PAUSED
                 claim.paused_at = now
+                claim.resting_since = at
                 claim.paused_offset = claim.offset
             return claim
+
+    def _next_number(self, agent_id: str, slot: Slot, least: int) -> int:
+        """Count on from the last attempt that is remembered, whether its wake failed or it was settled."""
+        failures = self._failures.get(agent_id, {}).get(slot.key)
+        settled = [self._settled[key].claim.attempt for key in slot.keys if key in self._settled]
+        opened_again = [self._numbers[key] for key in slot.keys if key in self._numbers]
+        failed = [] if failures is None else [failures.attempt]
+        return max([least, *(number + 1 for number in (*settled, *opened_again, *failed))])
 
     def _admit(
         self, agent_id: str, slot: Slot, *, asked: int, now: dt.datetime, at: float, wake_id: str, attempt: int
@@ -238,8 +253,11 @@ class Ledger:
         return claim
 
     def _begin_day(self, claim: Claim) -> None:
-        if claim.slot.date is not None:
-            self._days.setdefault(claim.agent_id, set()).add(claim.slot.date)
+        date = claim.slot.date
+        if date is not None:
+            days = {*self._days.get(claim.agent_id, ()), date}
+            latest = max(days)
+            self._days[claim.agent_id] = {day for day in days if day == date or latest - day <= _DAY}
 
     def unclaim(self, claim: Claim) -> bool:
         """Undo a claim whose wake was never entered; tell whether it was still active."""
@@ -314,9 +332,10 @@ class Ledger:
             return claim.last_word
 
     def condemn(self, claim: Claim, sentence: Sentence) -> None:
-        """Have the slot ended as soon as the calendar answers again."""
+        """Have the slot ended as soon as the calendar answers again; not for a silence that is over by now."""
         with self._lock:
-            claim.condemned = sentence
+            if not sentence.is_expired or claim.reminded or claim.last_word is not None:
+                claim.condemned = sentence
 
     def condemned(self, claim: Claim) -> Sentence | None:
         """Tell how the slot is still to be ended; None where it is not."""
@@ -360,14 +379,16 @@ class Ledger:
         with self._lock:
             claim.state = ActiveState.PAUSED
             claim.paused_at = now
+            claim.resting_since = at
             claim.paused_offset = offset(now, at)
             claim.pause_reason = reason
 
-    def resume(self, claim: Claim, now: dt.datetime) -> None:
+    def resume(self, claim: Claim, at: float) -> None:
         """Record that the work goes on; the pause is taken out of the time worked."""
         with self._lock:
             claim.state = ActiveState.ONGOING
-            claim.rested += max(dt.timedelta(), now - (claim.paused_at or now))
+            if claim.paused_at is not None:
+                claim.rested += at - claim.resting_since
             claim.paused_at = None
             claim.pause_reason = ""
 
@@ -408,27 +429,34 @@ class Ledger:
             claim.written_at = at
             return True
 
-    def rested(self, claim: Claim) -> dt.timedelta:
-        """Tell how long the work has rested, in pauses that are over."""
+    def rested(self, claim: Claim) -> float:
+        """Tell for how many seconds the work has rested, in pauses that are over."""
         with self._lock:
             return claim.rested
 
-    def worked(self, claim: Claim, now: dt.datetime) -> dt.timedelta:
-        """Tell how long the agent has worked: since the claim, without pauses."""
+    def worked(self, claim: Claim, at: float) -> float:
+        """Tell for how many seconds the agent has worked: since the claim, without pauses."""
         with self._lock:
-            resting = now - claim.paused_at if claim.paused_at is not None else dt.timedelta()
-            return now - claim.started_at - claim.rested - max(dt.timedelta(), resting)
+            resting = at - claim.resting_since if claim.paused_at is not None else 0.0
+            return at - claim.begun - claim.rested - resting
 
-    def follow_clock(self, now: dt.datetime, at: float) -> None:
-        """Carry a jump of the wall clock into active slots, each by what it has not seen yet: durations stay true."""
+    def follow_clock(self, now: dt.datetime, at: float) -> list[tuple[Claim, dt.timedelta]]:
+        """Carry a jump of the wall clock into the instants of active slots, each by what it has not seen yet.
+
+        Returns:
+            The active attempts, and by how much the instants of each were moved.
+        """
         ahead = offset(now, at)
         with self._lock:
+            moved = []
             for claim in self._active.values():
-                claim.started_at += dt.timedelta(seconds=ahead - claim.offset)
+                moved.append((claim, dt.timedelta(seconds=ahead - claim.offset)))
+                claim.started_at += moved[-1][1]
                 claim.offset = ahead
                 if claim.paused_at is not None:
                     claim.paused_at += dt.timedelta(seconds=ahead - claim.paused_offset)
                     claim.paused_offset = ahead
+            return moved
 
     def took(self, claim: Claim, update: SlotUpdate, receipt: UpdateReceipt) -> None:
         """Record that the calendar took an update, and the slot's key from now on."""
@@ -521,28 +549,27 @@ class Ledger:
             self._history.append(entry)
             return entry
 
-    def wake_failed(self, claim: Claim, reason: str, *, now: dt.datetime, at: float) -> bool:
-        """End a claim whose wake failed, so that its slot is tried again later; tell whether it was still active.
+    def wake_failed(self, claim: Claim, reason: str, *, now: dt.datetime, at: float) -> HistoryEntry | None:
+        """End a claim whose wake failed, so that its slot is tried again later; None where it had ended before.
 
-        Repeated failures of one slot count up in one history entry. While what the calendar was told of it is still on
-        its way, the slot is not taken again.
+        Repeated failures of one slot count up in one history entry. The slot is not taken again from an answer that is
+        older than this, nor while what the calendar was told of it is still on its way.
         """
         with self._lock:
             if self._active.get(claim.agent_id) is not claim:
-                return False
+                return None
             self._drop(claim)
-            if claim.is_on_its_way:
-                self._sequence += 1
-                self._remember(Settled(claim, None, delivered=False, taken_at=self._sequence, at=at))
+            self._sequence += 1
+            self._remember(Settled(claim, None, delivered=not claim.is_on_its_way, taken_at=self._sequence, at=at))
             failures = self._failures.setdefault(claim.agent_id, {})
             count = failures[claim.slot.key].count + 1 if claim.slot.key in failures else 1
-            failures[claim.slot.key] = _Failures(count, at)
+            failures[claim.slot.key] = _Failures(count, at, claim.attempt)
             entry = _entry(claim, SlotStatus.ABORTED, now, reason)
             if count > 1 and (earlier := self._earlier_failure(claim)) is not None:
                 self._history.remove(earlier)
                 entry = dataclasses.replace(entry, count=earlier.count + 1)
             self._history.append(entry)
-            return True
+            return entry
 
     def _earlier_failure(self, claim: Claim) -> HistoryEntry | None:
         for entry in reversed(self._history):
@@ -573,6 +600,10 @@ class Ledger:
     def _forget_settled(self, settled: Settled) -> None:
         for key in [key for key in settled.claim.keys if self._settled.get(key) is settled]:
             del self._settled[key]
+            self._numbers[key] = settled.claim.attempt
+            self._numbers.move_to_end(key)
+        while len(self._numbers) > SETTLED_MEMORY:
+            self._numbers.popitem(last=False)
 
     def resent(
         self,
@@ -673,7 +704,9 @@ class Ledger:
                 settled.claim.keys.add(real_key)
                 self._settled[real_key] = settled
 
-    def undeliverable(self, key: SlotKey, refusal: str, number: int, *, gentle: bool) -> Claim | None:
+    def undeliverable(
+        self, key: SlotKey, refusal: str, number: int, *, gentle: bool
+    ) -> tuple[Claim | None, Claim | None]:
         """Record that the calendar will never take an update that was accepted for a slot.
 
         Args:
@@ -683,7 +716,7 @@ class Ledger:
             gentle: Whether it does not end its slot (see `policy.read_refusal`).
 
         Returns:
-            The claim that hangs on it, if one does.
+            The active claim that hangs on it, and the settled one, where there is one.
         """
         with self._lock:
             self._sequence += 1
@@ -694,10 +727,9 @@ class Ledger:
                 settled.refusal = settled.refusal if gentle else refusal
                 settled.taken_at = self._sequence
             claim = self._held.get(key)
-            if claim is None:
-                return None
-            claim.arrived = max(claim.arrived, number)
-            return None if gentle else claim
+            if claim is not None:
+                claim.arrived = max(claim.arrived, number)
+            return None if gentle else claim, None if settled is None else settled.claim
 
     # --- after a restart --------------------------------------------------------------------------------------------
 
@@ -724,6 +756,9 @@ class Ledger:
                 self._remember(settled)
                 self._begin_day(settled.claim)
             if settled.entry is not None:
+                earlier = self._earlier_failure(settled.claim) if settled.entry.count > 1 else None
+                if earlier is not None:
+                    self._history.remove(earlier)
                 self._history.append(settled.entry)
 
     def knows(self, key: SlotKey) -> bool:
@@ -754,6 +789,22 @@ class Ledger:
         """Tell whether an attempt was found again after a restart, and its calendar was not asked for it yet."""
         with self._lock:
             return claim.is_found
+
+    def may_be_woken(self, claim: Claim) -> bool:
+        """Tell whether an attempt was found again whose wake may have been entered, and is to be entered again."""
+        with self._lock:
+            return claim.may_be_woken
+
+    def let_be(self, claim: Claim) -> None:
+        """Enter no wake again for an attempt that was found: its agent may be at it, and its lease decides."""
+        with self._lock:
+            claim.awaits_wake = claim.may_be_woken = False
+            claim.state = ActiveState.ONGOING
+
+    def is_missing(self, claim: Claim) -> bool:
+        """Tell whether the latest look at the calendar's day did not show the slot."""
+        with self._lock:
+            return claim.missing > 0
 
     def confirm(self, claim: Claim) -> None:
         """Record that the calendar was asked for an attempt that was found again."""
@@ -815,9 +866,9 @@ class Ledger:
             return claim.missing
 
     def is_on_its_way(self, claim: Claim) -> bool:
-        """Tell whether the calendar may know less of the slot than was told: something is undelivered or owed."""
+        """Tell whether the calendar may learn more of the slot yet than it has answered: an update is under way."""
         with self._lock:
-            return claim.is_on_its_way or bool(claim.owed) or claim.uncertain is not None
+            return claim.is_on_its_way or claim.uncertain is not None
 
     def taken_at(self, claim: Claim) -> int:
         """Tell the mark of the last update that the calendar took; questions asked before it know nothing of it."""

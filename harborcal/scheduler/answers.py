@@ -52,15 +52,18 @@ class Answers:
         self._troubles.clear(agent_id, HEARTBEAT)
         self._say_ok(record, heartbeat)
         self._note_unreadable(agent_id, heartbeat)
+        record.asleep = asleep_of(heartbeat, record.agent.state)
         claim = self._ledger.active_of(agent_id)
         is_found = claim is not None and self._ledger.is_found(claim)
+        if is_found:  # before anything of it is told, or done again: it may have been cancelled or moved meanwhile
+            self._days.look(record)
         if claim is not None:
             self._follow(claim, beat, heartbeat, asked)
-        if claim is None or not self._ledger.awaits_wake(claim):
-            self._days.look(record, is_found=is_found)
+        if not is_found:
+            self._days.look(record)
         self._remind_of_settled(heartbeat.slots, asked)
         choice = self._choose(record, heartbeat, asked)
-        self._book.listed(agent_id, heartbeat.slots, choice.verdicts)
+        self._book.listed(agent_id, heartbeat.slots, choice.verdicts, asked=asked)
         for verdict in self._roster.answered(record, choice.verdicts, self._clock.now()):
             self._voice.info(
                 "calendar slot verdict",
@@ -104,8 +107,10 @@ class Answers:
         for slot in slots:
             if slot.status.is_terminal and claim.born < asked and self._ledger.lists(claim, slot):
                 self._dispatch.settle_as_listed(claim, slot.status)
+        if self._ledger.is_found(claim):
+            self._days.notice_move(claim, slots)
         if self._ledger.is_found(claim) and self._lifespan.may_begin and beat.record.listed:
-            beat.wake = self._dispatch.find_again(claim, asleep=asleep_of(heartbeat, beat.record.agent.state))
+            beat.wake = self._dispatch.find_again(claim, asleep=beat.record.asleep)
         self._dispatch.release_if_condemned(claim)
         self._ledger.owe_again(claim, slots, asked=asked)
         if self._ledger.owes(claim):

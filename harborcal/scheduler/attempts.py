@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from harborcal.clock import Clock
+from harborcal.errors import CalendarRefusedError, HarborcalError
 from harborcal.journal import Attempt, AttemptState, Journal, Letter, LetterState
 from harborcal.ledger import Claim, Ledger, Settled
-from harborcal.model import ActiveState, HistoryEntry, Slot, SlotKind, SlotStatus, SlotUpdate
-from harborcal.policy import lease_of
+from harborcal.model import ActiveState, HistoryEntry, Slot, SlotKey, SlotKind, SlotStatus, SlotUpdate
+from harborcal.policy import describe, is_gentle, lease_of
 from harborcal.scheduler.book import Book
 
 GRACE = 60.0
@@ -149,12 +150,17 @@ class Attempts:
 
     # --- while it is active -----------------------------------------------------------------------------------------
 
-    def woken(self, claim: Claim) -> bool:
-        """Record that the wake has worked; tell whether the claim is still active."""
+    def woken(self, claim: Claim, *, can_wait: bool = False) -> bool:
+        """Record that the wake has worked; tell whether the claim is still active.
+
+        Args:
+            claim: Which attempt.
+            can_wait: Whether it is enough to write it with the next write.
+        """
         if not self._ledger.woken(claim):
             return False
         # An update that is owed is written in a moment, and this with it.
-        self._change(claim, can_wait=bool(self._ledger.owed_of(claim)), state=AttemptState.ONGOING)
+        self._change(claim, can_wait=can_wait or bool(self._ledger.owed_of(claim)), state=AttemptState.ONGOING)
         return True
 
     def hear(self, claim: Claim, *, can_wait: bool = False) -> bool:
@@ -185,8 +191,14 @@ class Attempts:
     def resume(self, claim: Claim) -> None:
         """Record that the work goes on; that it does was written with its update."""
         now = self._clock.now()
-        self._ledger.resume(claim, now)
-        self._change(claim, can_wait=True, rested=self._ledger.rested(claim).total_seconds(), heard_at=now)
+        self._ledger.resume(claim, self._clock.monotonic())
+        self._change(claim, can_wait=True, rested=self._ledger.rested(claim), heard_at=now)
+
+    def follow_clock(self, now: dt.datetime, at: float) -> None:
+        """Carry a jump of the wall clock into what is active, so that a restart measures by the new time too."""
+        for claim, jump in self._ledger.follow_clock(now, at):
+            if self._journal is not None and jump:
+                self._journal.shift(claim.record, jump)
 
     def _change(self, claim: Claim, *, can_wait: bool = False, **changes: Any) -> None:
         if self._journal is not None:
@@ -219,7 +231,7 @@ class Attempts:
         )
         if entry is None:
             return None
-        self._book.settled(claim.agent_id, claim.slot.keys, claim.ident, status, reason=reason, refused=bool(refusal))
+        self._settled_in_book(claim, status, reason=reason, refused=bool(refusal))
         if self._journal is not None:
             self._journal.settle(
                 claim.record,
@@ -233,13 +245,66 @@ class Attempts:
             )
         return entry
 
+    def _settled_in_book(self, claim: Claim, status: SlotStatus, *, reason: str, refused: bool = False) -> None:
+        self._book.settled(
+            claim.agent_id,
+            claim.slot.keys,
+            claim.ident,
+            status,
+            reason=reason,
+            refused=refused,
+            asked=self._ledger.ask(),
+        )
+
     def fail(self, claim: Claim, reason: str, *, can_wait: bool = False) -> None:
         """End a claim whose wake failed, so that its slot is tried again later."""
-        if not self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic()):
+        entry = self._ledger.wake_failed(claim, reason, now=self._clock.now(), at=self._clock.monotonic())
+        if entry is None:
             return
         self._book.waits_again(claim.agent_id, claim.slot.keys, claim.ident, reason)
         if self._journal is not None:
+            self._journal.change(claim.record, can_wait=True, count=entry.count)
             self._journal.settle(claim.record, SlotStatus.ABORTED, reason=reason, can_wait=can_wait)
+
+    def miss(self, claim: Claim, update: SlotUpdate, reason: str, *, refusal: str = "") -> None:
+        """Enter into the history that a slot was not woken for (see `Ledger.miss`)."""
+        now = self._clock.now()
+        self._ledger.miss(claim, update, reason, now=now, at=self._clock.monotonic(), refusal=refusal)
+        self._settled_in_book(claim, update.status, reason=reason, refused=bool(refusal))
+        if self._journal is not None:
+            self._journal.note(
+                Attempt(
+                    id=0,
+                    agent_id=claim.agent_id,
+                    slot=claim.slot,
+                    key=self._ledger.key_of(claim),
+                    number=claim.attempt,
+                    wake_id="",
+                    state=AttemptState.SETTLED,
+                    claimed_at=now,
+                    started_at=now,
+                    settled_at=now,
+                    status=update.status,
+                    reason=reason,
+                    told=update.status,
+                    refusal=refusal,
+                )
+            )
+
+    def refused_later(self, key: SlotKey, update: SlotUpdate, error: HarborcalError, number: int) -> Claim | None:
+        """Enter that the calendar will never take an update that was accepted; return the claim that this has ended.
+
+        It ends its slot, unless it was only to rest.
+        """
+        reason = describe(error)
+        passes = isinstance(error, CalendarRefusedError) and error.status in {409, 423}
+        gentle = is_gentle(update) and passes
+        claim, settled = self._ledger.undeliverable(key, reason, number, gentle=gentle)
+        if settled is not None and not gentle:
+            self._settled_in_book(settled, SlotStatus.ABORTED, reason=reason, refused=True)
+        if claim is not None:
+            self.settle(claim, SlotStatus.ABORTED, reason=reason, refusal=reason)
+        return claim
 
     def amend(self, claim: Claim, *, summary: str, update: SlotUpdate | None) -> bool:
         """Enter a late report (see `Ledger.amend`); tell whether there was something to amend."""
@@ -247,6 +312,7 @@ class Attempts:
             return False
         changes: dict[str, Any] = {"is_late": True, "summary": summary}
         if update is not None:
+            self._settled_in_book(claim, update.status, reason="")
             changes |= {"status": update.status, "told": update.status, "actual_duration": update.actual_duration}
         self._change(claim, **changes)
         return True
@@ -257,14 +323,14 @@ class Attempts:
         """Find again what the journal remembers; return the attempts that have not ended."""
         if self._journal is None:
             return []
+        self._journal.adopt("scheduler")
         found = []
         on_their_way = self._journal.letters(LetterState.PENDING)
-        # The newest first: should an agent have two, the newer one is what it is at.
         every = self._journal.attempts()
-        for attempt in (*filter(_is_settled, every), *reversed([one for one in every if not _is_settled(one)])):
-            if attempt.state is AttemptState.SETTLED:
-                self._restore_settled(attempt)
-                continue
+        for attempt in sorted(filter(_is_settled, every), key=lambda one: (one.settled_at or one.claimed_at, one.id)):
+            self._restore_settled(attempt)
+        # The newest first: should an agent have two, the newer one is what it is at.
+        for attempt in reversed([one for one in every if not _is_settled(one)]):
             claim = self._claim_of(attempt)
             if self._ledger.restore(claim):
                 self._began(claim)
@@ -272,7 +338,18 @@ class Attempts:
             else:
                 self._journal.settle(attempt.id, SlotStatus.ABORTED, reason="its agent is at another slot")
         self._restore_letters(on_their_way)
-        return found
+        return [claim for claim in found if not self._has_died(claim)]
+
+    def _has_died(self, claim: Claim) -> bool:
+        """Settle an attempt whose update was refused for good while nobody was there to be told."""
+        letter = self._journal and self._journal.latest_letter(claim.agent_id, claim.keys)
+        attempt = self._journal and self._journal.attempt(claim.record)
+        if not letter or not attempt or letter.state is not LetterState.DEAD or letter.number < attempt.letters_from:
+            return False
+        if is_gentle(letter.update):
+            return False  # perhaps it was only too early to rest: the next update tells
+        self.settle(claim, SlotStatus.ABORTED, reason=letter.error, refusal=letter.error)
+        return True
 
     def _claim_of(self, attempt: Attempt) -> Claim:
         now, at = self._clock.now(), self._clock.monotonic()
@@ -290,17 +367,20 @@ class Attempts:
         claim.key = attempt.key
         claim.keys |= attempt.keys
         claim.started_at = min(attempt.started_at, now)
+        claim.begun = at - (now - claim.started_at).total_seconds()
         began = attempt.claimed_at.time().replace(microsecond=0)
         claim.first_update = SlotUpdate(status=SlotStatus.ONGOING, started_at=began)
         claim.taken_up = attempt.is_taken_up
         claim.is_found = True
         claim.state = _STATES[attempt.state]
         claim.awaits_wake = attempt.state is AttemptState.CLAIMING
-        if attempt.state is AttemptState.WAKING and self._repeats_unknown:
-            claim.state, claim.awaits_wake = ActiveState.WAKING, True
-        claim.rested = dt.timedelta(seconds=attempt.rested)
+        is_unknown = attempt.state is AttemptState.WAKING and attempt.heard_at is None
+        if is_unknown and self._repeats_unknown:
+            claim.state, claim.awaits_wake, claim.may_be_woken = ActiveState.WAKING, True, True
+        claim.rested = attempt.rested
         if attempt.state is AttemptState.PAUSED:
             claim.paused_at = min(attempt.paused_at or now, now)
+            claim.resting_since = at - (now - claim.paused_at).total_seconds()
             claim.paused_offset = claim.offset
             claim.pause_reason = attempt.pause_reason
         self._restore_lease(claim, attempt, now, at)
@@ -346,9 +426,10 @@ class Attempts:
             summary=attempt.summary,
             key=attempt.key,
             attempt=attempt.number,
-            started_at=attempt.started_at,
+            started_at=attempt.started_at if attempt.number else None,
             actual_duration=attempt.actual_duration,
             late=attempt.is_late,
+            count=attempt.count,
         )
         told = attempt.told
         settled = Settled(
@@ -370,8 +451,11 @@ class Attempts:
         for letter in letters:
             self._restore_letter(letter)
             latest = self._journal and self._journal.latest_letter(letter.agent_id, (letter.key, letter.address))
-            if latest and latest.state is not LetterState.PENDING:  # it has arrived while this was being restored
+            # It may have arrived, or died, while this was being restored.
+            if latest and latest.state is LetterState.DELIVERED:
                 self._ledger.delivered(letter.key, latest.address, latest.number, at=self._clock.monotonic())
+            elif latest and latest.state is LetterState.DEAD and not is_gentle(latest.update):
+                self._ledger.undeliverable(letter.key, latest.error, latest.number, gentle=False)
 
     def _restore_letter(self, letter: Letter) -> None:
         key = letter.address

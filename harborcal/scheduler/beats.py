@@ -66,6 +66,7 @@ class Beats:
         self._runner = context.runner
         self._wheel = context.wheel
         self._ledger = context.ledger
+        self._attempts = context.attempts
         self._place = context.place
         self._voice = context.voice
         self._lifespan = context.lifespan
@@ -166,7 +167,7 @@ class Beats:
             self._walls = (now, at)
         jump = (now - then_now).total_seconds() - (at - then_at)
         if abs(jump) > JUMP:
-            self._ledger.follow_clock(now, at)
+            self._attempts.follow_clock(now, at)
             self._voice.warn("calendar clock was set", seconds=round(jump, 3))
 
     # --- who there is -----------------------------------------------------------------------------------------------

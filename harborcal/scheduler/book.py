@@ -15,7 +15,7 @@ _SEALED = frozenset({SlotFate.SETTLED, SlotFate.REFUSED, SlotFate.WITHDRAWN})
 class _Line:
     """One slot of one agent. Guarded by the book's lock."""
 
-    __slots__ = ("agent_id", "fate", "ident", "names", "reason", "status")
+    __slots__ = ("agent_id", "ended", "fate", "ident", "names", "reason", "status")
 
     def __init__(self, agent_id: str, ident: str) -> None:
         self.agent_id = agent_id
@@ -24,6 +24,7 @@ class _Line:
         self.fate = SlotFate.WAITING
         self.reason = ""
         self.status = ""  # how it was settled
+        self.ended = 0  # when, in the order of the ledger's questions: an older answer knows nothing of it
 
     @property
     def column(self) -> tuple[SlotFate, str]:
@@ -41,13 +42,14 @@ class Book:
         self._columns: Counter[tuple[SlotFate, str]] = Counter()  # guarded by _lock; how many have which fate
         self._seen = 0  # guarded by _lock
 
-    def listed(self, agent_id: str, slots: Sequence[Slot], verdicts: Sequence[Verdict]) -> None:
+    def listed(self, agent_id: str, slots: Sequence[Slot], verdicts: Sequence[Verdict], *, asked: int) -> None:
         """Enter what a heartbeat's answer lists, and the verdict on each; what it lists no more was withdrawn.
 
         Args:
             agent_id: Whose.
             slots: The slots that could be read.
             verdicts: The verdicts on them, in their order, then those on slots that could not be read.
+            asked: The mark of the question whose answer that is.
         """
         if not verdicts and agent_id not in self._waiting:  # a lone read; the usual case costs no lock
             return
@@ -55,11 +57,14 @@ class Book:
             missing = set(self._waiting.get(agent_id, ()))
             for index, verdict in enumerate(verdicts):
                 slot = slots[index] if index < len(slots) else None
-                is_known = slot is not None and (slot.id is not None or slot.virtual_id is not None)
-                names: Iterable[SlotKey | str] = slot.keys if slot is not None and is_known else (verdict.ident,)
-                line = self._line_of(agent_id, names, verdict.ident)
+                if slot is not None and (slot.id is not None or slot.virtual_id is not None):
+                    line = self._line_of(agent_id, slot.keys, verdict.ident)
+                else:  # one without any id has nothing but its place in the answer
+                    line = self._line_of(agent_id, (verdict.ident or f"no id, {index}",), verdict.ident)
                 missing.discard(line)
-                is_over = verdict.reason is VerdictReason.SETTLED and line.fate is not SlotFate.WAITING
+                is_over = line.ended > asked or (
+                    verdict.reason is VerdictReason.SETTLED and line.fate is not SlotFate.WAITING
+                )
                 if line.fate is not SlotFate.ACTIVE and not is_over:
                     refused = verdict.reason is VerdictReason.UNREADABLE
                     self._move(line, SlotFate.REFUSED if refused else SlotFate.WAITING, _reason_of(verdict))
@@ -69,6 +74,8 @@ class Book:
     def _line_of(self, agent_id: str, names: Iterable[SlotKey | str], ident: str) -> _Line:
         every = tuple(names)
         line = next((self._lines[agent_id, name] for name in every if (agent_id, name) in self._lines), None)
+        if line is None and not isinstance(every[0], str):
+            line = self._once_unreadable(agent_id, ident)
         if line is None:
             line = _Line(agent_id, ident)
             self._seen += 1
@@ -77,6 +84,13 @@ class Book:
         for name in every:
             line.names.add(name)
             self._lines.setdefault((agent_id, name), line)
+        return line
+
+    def _once_unreadable(self, agent_id: str, ident: str) -> _Line | None:
+        """Find the line of a slot that could not be read until now, and so was known by its ident only."""
+        line = self._lines.pop((agent_id, ident), None)
+        if line is not None:
+            line.names.discard(ident)
         return line
 
     def _move(self, line: _Line, fate: SlotFate, reason: str, status: str = "") -> None:
@@ -111,11 +125,20 @@ class Book:
             self._move(self._line_of(agent_id, keys, ident), SlotFate.WAITING, reason)
 
     def settled(
-        self, agent_id: str, keys: Iterable[SlotKey], ident: str, status: SlotStatus, *, reason: str, refused: bool
+        self,
+        agent_id: str,
+        keys: Iterable[SlotKey],
+        ident: str,
+        status: SlotStatus,
+        *,
+        reason: str,
+        refused: bool,
+        asked: int,
     ) -> None:
-        """Enter how a slot ended."""
+        """Enter how a slot ended; ``asked`` marks when, among the questions to the calendar."""
         with self._lock:
             line = self._line_of(agent_id, keys, ident)
+            line.ended = asked
             if refused:
                 self._move(line, SlotFate.REFUSED, reason)
             else:

@@ -135,6 +135,11 @@ class Crew(Generic[AnyJob]):
                 return f"no thread is left: {self._abandoned} {self._name}s have not returned"
             return ""
 
+    def is_at_work_for(self, owner: Hashable) -> bool:
+        """Tell whether a thread works for this owner, and was not abandoned."""
+        with self._lock:
+            return any(worker.job is not None and worker.job.owner == owner for worker in self._workers)
+
     def _capacity(self) -> int:
         return self._size - max(0, self._abandoned - self._max_abandoned)
 

@@ -268,7 +268,7 @@ class Dispatch:
             return
         if self._ledger.was_heard(claim):
             wake.outcome = "woken"
-            self._attempts.woken(claim)
+            self._attempts.woken(claim, can_wait=True)
             return
         with self._lanes.enter_if_free(claim) as free:
             if free and self._ledger.is_active(claim) and self._ledger.state_of(claim) is ActiveState.WAKING:
@@ -387,12 +387,14 @@ class Dispatch:
         One whose wake was not entered is woken, as soon as its agent may be. Any other is followed, if the calendar
         still gives it to us.
         """
+        missed = missed_by(claim.slot, self._clock.now(), self._grace) if self._ledger.awaits_wake(claim) else ""
+        if missed and self._ledger.may_be_woken(claim):
+            self._ledger.let_be(claim)  # it is too late to wake, and not too late for a report
+        elif missed:
+            self._end_found(claim, f"missed: {missed}")
+            return None
         if self._ledger.awaits_wake(claim):
-            missed = missed_by(claim.slot, self._clock.now(), self._grace)
-            if missed:
-                self._end_found(claim, f"missed: {missed}")
-                return None
-            may_wake = not asleep and not self.hindrance(claim.agent_id)
+            may_wake = not asleep and not self.hindrance(claim.agent_id) and not self._ledger.is_missing(claim)
             if may_wake and self._ledger.take_wake(claim, self._clock.monotonic()):
                 return self._submit(claim)
             return None
@@ -430,7 +432,13 @@ class Dispatch:
 
     def hindrance(self, agent_id: str) -> str:
         """Say why an agent should not be woken now; empty where nothing is against it."""
+        if self.is_waking(agent_id):
+            return "its last wake has not returned"
         return self._crew.hindrance(agent_id)
+
+    def is_waking(self, agent_id: str) -> bool:
+        """Tell whether an agent's wake has not returned, and has time to: no other is entered beside it."""
+        return self._crew.is_at_work_for(agent_id)
 
     def wait_for(self, wakes: Iterable[Wake], timeout: float) -> None:
         """Wait until some wakes have ended, at most ``timeout`` seconds."""

@@ -8,6 +8,7 @@ from harborcal.model import ActiveState
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.crew import Crew
 from harborcal.scheduler.dispatch import Dispatch
+from harborcal.scheduler.roster import Roster
 
 AT_ONCE = 4
 """How many silent agents are seen to side by side."""
@@ -33,8 +34,9 @@ class Leases:
     One look is planned for each agent, not for each slot, so that what waits is bounded by the agents there are.
     """
 
-    def __init__(self, dispatch: Dispatch, context: Context) -> None:
+    def __init__(self, dispatch: Dispatch, roster: Roster, context: Context) -> None:
         self._dispatch = dispatch
+        self._roster = roster
         self._wheel = context.wheel
         self._clock = context.clock
         self._ledger = context.ledger
@@ -82,8 +84,8 @@ class Leases:
             return
         expires_at = self._ledger.expires_at(claim)
         # A wake has a timeout of its own; and one that was given up waits for the calendar.
-        is_busy = self._ledger.state_of(claim) is ActiveState.WAKING or self._ledger.condemned(claim) is not None
-        if is_busy:
+        is_waking = self._ledger.state_of(claim) is ActiveState.WAKING or self._dispatch.is_waking(agent_id)
+        if is_waking or self._ledger.condemned(claim) is not None:
             self._plan(agent_id, self._later(claim.lease))
         elif expires_at is None or expires_at > self._clock.monotonic():
             self.watch(claim)
@@ -96,7 +98,7 @@ class Leases:
             return
         if self._ledger.was_reminded(claim):
             self._dispatch.give_up(claim)
-        elif self._ledger.remind(claim, self._clock.monotonic()):
+        elif self._ledger.remind(claim, self._clock.monotonic()) and not self._roster.is_asleep(claim.agent_id):
             self._dispatch.remind(claim)
         if self._ledger.is_active(claim):
             if self._ledger.condemned(claim) is None:

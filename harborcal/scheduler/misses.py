@@ -15,7 +15,7 @@ class Misses:
 
     def __init__(self, updates: Updates, context: Context) -> None:
         self._updates = updates
-        self._book = context.book
+        self._attempts = context.attempts
         self._ledger = context.ledger
         self._lanes = context.lanes
         self._clock = context.clock
@@ -35,7 +35,6 @@ class Misses:
             except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
                 self._ledger.put_back(claim)
                 return
-            reason = f"missed: {reason}"
-            self._ledger.miss(claim, update, reason, now=self._clock.now(), at=self._clock.monotonic(), refusal=refusal)
-        self._book.settled(agent_id, slot.keys, slot.ident, update.status, reason=reason, refused=bool(refusal))
+            reason = f"missed: {reason}" + (f"; the calendar: {refusal}" if refusal else "")
+            self._attempts.miss(claim, update, reason, refusal=refusal)
         self._voice.warn("calendar slot missed", agent=agent_id, slot=slot.ident, err=reason)

@@ -1,5 +1,7 @@
 """What agents report of their slots: complete, abort, pause, resume, renew."""
 
+import datetime as dt
+
 from harborcal.errors import NoActiveSlotError
 from harborcal.grammar import clean
 from harborcal.ledger import Claim
@@ -25,7 +27,7 @@ class Reports:
 
     def complete(self, claim: Claim, summary: str) -> None:
         """Tell the calendar that the slot is finished, then settle it."""
-        minutes = actual_duration(self._ledger.worked(claim, self._clock.now()))
+        minutes = actual_duration(dt.timedelta(seconds=self._ledger.worked(claim, self._clock.monotonic())))
         update = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=minutes)
         self._end(claim, update, summary=_kept(summary))
 
@@ -43,7 +45,7 @@ class Reports:
                     self._end_late(claim, update, summary or reason)
                     return
                 # From inside the wake too, the calendar learns of the start before it learns of the end.
-                self._updates.push_owed(claim)
+                self._updates.push_owed(claim, summary=summary)
                 self._attempts.annotate(claim, update.status, reason=reason, summary=summary)
                 self._updates.push(claim, update, summary=summary)
                 self._attempts.settle(claim, update.status, reason=reason, summary=summary, update=update)

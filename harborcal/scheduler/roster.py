@@ -18,6 +18,7 @@ class Record:
 
     __slots__ = (
         "agent",
+        "asleep",
         "current",
         "due",
         "failures",
@@ -40,6 +41,7 @@ class Record:
         self.verdicts: tuple[Verdict, ...] = ()
         # Of the heartbeat under way.
         self.failures = 0
+        self.asleep = ""  # why it is not to be woken, by its last answer
         self.look_at = 0.0  # when its days are looked at next
         self.said: object = None
         self.said_at = 0.0
@@ -200,6 +202,12 @@ class Roster:
             record.queued_for = None
             del self._records[record.agent.id]
             return True
+
+    def is_asleep(self, agent_id: str) -> bool:
+        """Tell whether an agent was not to be woken when it was last heartbeaten."""
+        with self._lock:
+            record = self._records.get(agent_id)
+            return record is not None and bool(record.asleep)
 
     def verdicts_of(self, agent_id: str) -> tuple[Verdict, ...]:
         """Tell the verdicts on an agent's last answer; none where it is not known."""

@@ -6,7 +6,6 @@ from typing import Self
 
 from harborcal.clock import Clock, SystemClock
 from harborcal.errors import (
-    CalendarRefusedError,
     ConfigurationError,
     HarborcalError,
     NoActiveSlotError,
@@ -23,14 +22,13 @@ from harborcal.model import (
     SchedulerConfig,
     Slot,
     SlotKey,
-    SlotStatus,
     SlotUpdate,
     Status,
     TickReport,
     Verdict,
     check_seconds,
 )
-from harborcal.policy import OFFLINE_AFTER, describe, is_gentle
+from harborcal.policy import OFFLINE_AFTER, describe
 from harborcal.prompt import build_wake_message
 from harborcal.runner import Runner, ThreadRunner
 from harborcal.scheduler.answers import Answers
@@ -145,7 +143,7 @@ class Scheduler:
             randomness=randomness,
             watch=self._watch,
         )
-        self._leases = Leases(self._dispatch, context)
+        self._leases = Leases(self._dispatch, self._roster, context)
         self._beats = Beats(
             transport,
             context,
@@ -306,7 +304,9 @@ class Scheduler:
         while one slot was active never settles another. Over an outbox the call returns once the report is on disk.
 
         The report of an agent that was given up for silent is honoured: while the calendar has not been told that, it
-        is told ``finished`` instead; else the report is noted in the history (``late``), and nothing is sent.
+        is told ``finished`` instead; else the report is noted in the history (``late``), and nothing is sent. Without
+        ``slot`` it counts for whatever its agent holds by then: who may be late names the slot, or uses its wake's
+        ``report``.
 
         Args:
             agent_id: Whose slot.
@@ -446,13 +446,10 @@ class _Outcomes:
         self._ledger.delivered(key, real_key, number, at=self._clock.monotonic())
 
     def refused(self, key: SlotKey, update: SlotUpdate, error: HarborcalError, number: int) -> None:
-        """Enter that the calendar will never take an update: it ends the slot, unless that was only to rest."""
-        reason = describe(error)
-        passes = isinstance(error, CalendarRefusedError) and error.status in {409, 423}
-        claim = self._ledger.undeliverable(key, reason, number, gentle=is_gentle(update) and passes)
+        """Enter that the calendar will never take an update."""
+        claim = self._attempts.refused_later(key, update, error, number)
         if claim is not None:
             self._troubles.note(claim.agent_id, "update", error)
-            self._attempts.settle(claim, SlotStatus.ABORTED, reason=reason, refusal=reason)
 
 
 def _check_doors(transport: object, host: object, agents: object, message: object) -> None:

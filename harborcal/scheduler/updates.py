@@ -118,15 +118,19 @@ class Updates:
         self._attempts.settle(claim, SlotStatus.ABORTED, reason=reason, summary=summary, refusal=reason)
         raise UpdateRefusedError(refusal.status, refusal.detail, refusal.repeated) from refusal
 
-    def push_owed(self, claim: Claim) -> None:
+    def push_owed(self, claim: Claim, *, summary: str = "") -> None:
         """Send what the calendar has not taken yet, in order.
+
+        Args:
+            claim: Whose slot.
+            summary: As in `push`.
 
         Raises:
             CalendarRefusedError: As `push`.
             TransportError: As `push`.
         """
         for update in self._ledger.owed_of(claim):
-            self.push(claim, update)
+            self.push(claim, update, summary=summary)
 
     def flush(self, claim: Claim) -> None:
         """Send what is owed if nobody is sending for this slot just now; a failure is noted, and tried again later."""

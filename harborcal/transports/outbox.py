@@ -12,15 +12,20 @@ from collections.abc import Callable
 from harborcal.clock import Clock, Timer
 from harborcal.errors import (
     CalendarRefusedError,
+    CalendarUnavailableError,
     ConfigurationError,
     HarborcalError,
+    JournalError,
     LifecycleError,
+    TransportError,
 )
+from harborcal.grammar import check_id
 from harborcal.journal import Journal, Letter, LetterState
 from harborcal.model import DeliveryStatus, Heartbeat, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
-from harborcal.policy import Refusal, describe, is_agent_unknown, read_refusal
+from harborcal.policy import Refusal, asked_delay, describe, is_agent_unknown, read_refusal
 from harborcal.runner import Runner, Task, ThreadRunner
-from harborcal.transport import DeliveryListener, Transport
+from harborcal.transport import DeferredDelivery, DeliveryListener, Transport, find
+from harborcal.wire import encode_update, update_path
 
 CLOSE_WITHIN = 0.5
 """Seconds that the end waits for what is just being delivered, and for what could be delivered at once."""
@@ -42,7 +47,7 @@ class OutboxTransport:
     until somebody has it sent again or drops it.
 
     After an outage the backlog leaves no faster than the calls of steady days came, so that with the heartbeats the
-    calendar has at most twice its usual load.
+    calendar has at most twice its usual load; and a calendar that asks to be left alone (``Retry-After``) is.
 
     Heartbeats, claims and days are not buffered: they go to the inner transport.
 
@@ -70,10 +75,7 @@ class OutboxTransport:
         max_delay: float = 60.0,
         seed: int | None = None,
     ) -> None:
-        if not callable(getattr(inner, "update_slot", None)):
-            raise ConfigurationError(f"inner is a transport, not {type(inner).__name__}")
-        if not isinstance(journal, Journal):
-            raise ConfigurationError(f"journal is a harborcal.Journal, not {type(journal).__name__}")
+        _check_parts(inner, journal)
         for name, door, method in (("clock", clock, "monotonic"), ("runner", runner, "spawn")):
             if door is not None and not callable(getattr(door, method, None)):
                 raise ConfigurationError(f"the {name} has no method {method}: {type(door).__name__}")
@@ -82,7 +84,7 @@ class OutboxTransport:
         for name, delay in (("base_delay", base_delay), ("max_delay", max_delay)):
             if check_seconds(name, delay) <= 0:
                 raise ConfigurationError(f"{name} is more than 0 seconds, not {delay!r}")
-        journal.adopt()
+        journal.adopt("outbox")
         self.inner = inner
         self.journal = journal
         self._process = os.getpid()  # fixed
@@ -97,14 +99,14 @@ class OutboxTransport:
         self._heads: list[tuple[float, int]] = []  # guarded by _lock; a heap: when the first of each lane may leave
         self._pace = _Pace(self._clock.monotonic())  # guarded by _lock
         self._is_delivering = False  # guarded by _lock; whether the task runs, or is about to
-        self._task: Task | None = None  # guarded by _lock
+        self._task: Task | None = None  # replaced as a whole; the latest one that delivers
         self._timer: Timer | None = None  # guarded by _lock
         self._timer_due = 0.0  # guarded by _lock; monotonic
         self._close_by: float | None = None  # guarded by _lock; None until it is closed
         self._last_error = ""  # guarded by _lock
         for letter in journal.letters(LetterState.PENDING):
             self._post(letter)
-            self._pace.is_recovering = True  # who knows for how long it was down
+            self._pace.recover()  # who knows for how long it was down
         if self._heads:
             self._rouse()
 
@@ -125,20 +127,26 @@ class OutboxTransport:
         at = self._clock.monotonic()
         with self._lock:
             self._pace.count(at, heartbeats=1)
-            is_stalled = self._heads and not self._is_delivering and self._timer is None
+            is_idle = not self._is_delivering and self._timer is None
+            is_stalled = is_idle and (bool(self._heads) or self.journal.status().pending > 0)
         if is_stalled:
-            self._rouse()  # there was no thread left when it should have gone on
+            self._go_on()
         return self.inner.heartbeat(agent_id)
 
     def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
         """Accept an update: once this returns it is in the journal, and will be delivered.
 
         Raises:
+            ConfigurationError: The agent's id, the slot's or the update cannot stand in a request.
             JournalError: It could not be written, and was not accepted.
             LifecycleError: The transport is closed, or this is a forked child's copy.
         """
         if self._close_by is not None:  # a lone read
             raise LifecycleError("the transport is closed")
+        # What no calendar could be told is refused now, by the rules of the contract's own requests.
+        check_id("agent_id", agent_id)
+        update_path(slot)
+        encode_update(update)
         letter = self.journal.accept(agent_id, slot, update)
         at = self._clock.monotonic()
         with self._lock:
@@ -174,6 +182,13 @@ class OutboxTransport:
         """Whether this is a forked child's copy, whose locks may be held by threads that exist in the parent only."""
         return os.getpid() != self._process
 
+    def _go_on(self) -> None:
+        """Deliver what nobody delivers: there was no thread left, or Ctrl-C came between acceptance and posting."""
+        for letter in self.journal.letters(LetterState.PENDING):
+            with self._lock:
+                self._post(letter)
+        self._rouse()
+
     # --- later outcomes ---------------------------------------------------------------------------------------------
 
     def subscribe(self, listener: DeliveryListener) -> None:
@@ -196,7 +211,7 @@ class OutboxTransport:
         """Have a dead letter sent again, in its slot's order.
 
         Raises:
-            ConfigurationError: There is no such dead letter, or the calendar has taken a later one of its slot.
+            ConfigurationError: There is no such dead letter, or its slot has gone on since.
             JournalError: It could not be written; nothing has changed.
         """
         letter = self.journal.revive(number)
@@ -238,30 +253,38 @@ class OutboxTransport:
         """See that the task delivers."""
         with self._lock:
             timer, self._timer = self._timer, None
-            start = not self._is_delivering and self._close_by is None
-            self._is_delivering |= start
+            is_needed = not self._is_delivering and self._close_by is None
         if timer is not None:
             timer.cancel()
-        if not start:
+        if not is_needed:
             return
         try:
-            task = self._runner.spawn("outbox", self._deliver)
+            self._task = self._runner.spawn("outbox", self._deliver)
         except RuntimeError as error:
-            with self._lock:
-                self._is_delivering = False  # the next call tries again
-                self._last_error = describe(error)
-        else:
-            with self._lock:
-                self._task = task
+            self._last_error = describe(error)  # no thread left: the next call tries again
 
     def _deliver(self) -> None:
+        # Taken by the task itself: whoever spawns it may be interrupted before it exists.
+        with self._lock:
+            if self._is_delivering:
+                return  # two were spawned at once
+            self._is_delivering = True
+        try:
+            self._deliver_all()
+        except BaseException:
+            self._is_delivering = False  # a lone write, and the only task there is
+            raise
+
+    def _deliver_all(self) -> None:
         while (lane := self._next()) is not None:
             delay = JOURNAL_DELAY
             try:
                 delay = self._send(lane, lane.numbers[0]) if lane.numbers else 0.0
             except BaseException as error:  # noqa: BLE001 - the journal cannot be written, or worse: it must go on
+                at = self._clock.monotonic()
                 with self._lock:
                     self._last_error = describe(error)
+                    self._pace.ready_at = at + delay  # for the others it could not be written either
             self._list_again(lane, delay)
 
     def _next(self) -> "_Lane | None":
@@ -272,8 +295,8 @@ class OutboxTransport:
                 self._is_delivering = False
                 return None
             ready_at, number = self._heads[0]
-            if ready_at > now and not self._pace.failures:
-                self._pace.is_recovering = False  # those that are left wait for themselves, not for anybody's outage
+            if ready_at > now:
+                self._pace.recovered()
             due = max(ready_at, self._pace.ready_at)
             if due <= now:
                 heapq.heappop(self._heads)
@@ -311,7 +334,7 @@ class OutboxTransport:
                 lane.is_listed = True
                 heapq.heappush(self._heads, (lane.ready_at, lane.name))
             if not self._lanes:
-                self._pace.is_recovering = False
+                self._pace.recovered()
 
     def _send(self, lane: "_Lane", number: int) -> float:
         """Send the first letter of a lane; return the seconds until the lane goes on."""
@@ -325,18 +348,26 @@ class OutboxTransport:
         except CalendarRefusedError as refusal:
             meaning = read_refusal(refusal, letter.update, tried_before=letter.tries > 1, gentle=False)
             if meaning is Refusal.PASSING:
-                return self._failed(lane, refusal)  # somebody may mend that: it is no word on the update
+                return self._failed(lane, letter, refusal)  # somebody may mend that: it is no word on the update
             if meaning is not Refusal.ALREADY_SO:
                 words, refused = describe(refusal), refusal  # that name ends with this block
-                self._end(lane, letter, lambda: self.journal.bury(letter.number, words))
+                self._end(lane, letter, lambda: self._bury(letter, words))
                 self._tell(lambda listener: listener.refused(letter.key, letter.update, refused, letter.number))
                 return 0.0
             real_key = letter.address
         except BaseException as error:  # noqa: BLE001 - whatever a transport raises, the letter stays on its way
-            return self._failed(lane, error)
+            return self._failed(lane, letter, error)
         self._end(lane, letter, lambda: self.journal.delivered(letter.number, real_key))
         self._tell(lambda listener: listener.delivered(letter.key, real_key, letter.number))
         return 0.0
+
+    def _bury(self, letter: Letter, words: str) -> None:
+        try:
+            self.journal.bury(letter.number, words)
+        except JournalError:
+            # It is asked again once the disk is well, and that refusal must not look like "already so".
+            self.journal.failed(letter.number, words, may_be_there=letter.tries > 1)
+            raise
 
     def _tell(self, outcome: Callable[[DeliveryListener], None]) -> None:
         for listener in tuple(self._listeners):
@@ -374,20 +405,44 @@ class OutboxTransport:
         with self._lock, contextlib.suppress(ValueError):
             lane.numbers.remove(number)
 
-    def _failed(self, lane: "_Lane", error: BaseException) -> float:
+    def _failed(self, lane: "_Lane", letter: Letter, error: BaseException) -> float:
         now = self._clock.monotonic()
+        self.journal.failed(letter.number, describe(error), may_be_there=_may_be_there(error))
+        asked_for = asked_delay(error.retry_after) if isinstance(error, CalendarUnavailableError) else 0.0
+        is_unknown = isinstance(error, CalendarRefusedError) and is_agent_unknown(error)
         with self._lock:
             self._last_error = describe(error)
             lane.failures += 1
-            # An agent that the calendar does not know is that agent's trouble; everything else may be everybody's.
-            if not (isinstance(error, CalendarRefusedError) and is_agent_unknown(error)):
-                self._pace.failed(now, self._delay(self._pace.failures + 1))
-            return self._delay(lane.failures)
+            self._pace.failed(
+                now,
+                source=letter.agent_id if is_unknown else lane.name,
+                delay=self._delay(self._pace.failures + 1),
+                asked_for=asked_for,
+            )
+            return max(asked_for, self._delay(lane.failures))
 
     def _delay(self, failures: int) -> float:
         """Draw how long to wait after failures in a row: at least half of what it may be."""
         ceiling = min(self._max_delay, self._base_delay * 2.0 ** min(failures - 1, 32))
         return ceiling * self._random.uniform(0.5, 1.0)
+
+
+def _check_parts(inner: object, journal: object) -> None:
+    if isinstance(inner, type) or not callable(getattr(inner, "update_slot", None)):
+        raise ConfigurationError(
+            f"inner is a transport, not {inner if isinstance(inner, type) else type(inner).__name__}"
+        )
+    if find(inner, DeferredDelivery) is not None:
+        raise ConfigurationError("inner delivers later already: one outbox is enough, and knows what has arrived")
+    if not isinstance(journal, Journal):
+        raise ConfigurationError(f"journal is a harborcal.Journal, not {type(journal).__name__}")
+
+
+def _may_be_there(error: BaseException) -> bool:
+    """Tell whether the calendar may have taken what failed so."""
+    if isinstance(error, CalendarRefusedError):
+        return error.repeated  # of a retry: the try before it may have been applied
+    return not isinstance(error, TransportError) or error.is_outcome_unknown
 
 
 class _Lane:
@@ -406,16 +461,23 @@ class _Lane:
 class _Pace:
     """How fast letters may leave. Fields are guarded by the outbox's lock.
 
-    In steady days at once; while the calendar fails, ever less often; afterwards, until the backlog is gone, so fast
-    that heartbeats and letters together are at most twice what heartbeats and accepted updates were in steady days.
+    In steady days at once. A slot whose letter fails waits for itself; where those of several slots fail in a row it is
+    the calendar that fails, and letters leave ever less often. Afterwards, until the backlog is gone, they leave so
+    fast that heartbeats and letters together are at most twice what heartbeats and accepted updates were in steady
+    days, though at least one each five minutes. After a restart steady days are not known until a minute has passed.
     """
 
     _WINDOW = 60.0
     _SHARE = 0.3  # what the latest window counts for
+    _SLOWEST = 300.0
+    _UNKNOWN = 15.0
+    _FREE = 2  # letters that do not wait after a restart: mostly those are all
 
     def __init__(self, now: float) -> None:
-        self.failures = 0
-        self.is_recovering = False
+        self.failures = 0  # in a row
+        self._failing: set[int | str] = set()  # where these came from
+        self._is_recovering = False
+        self._free = self._FREE
         self.ready_at = now
         self._since = now
         self._counts = [0, 0]  # heartbeats and accepted updates in this window
@@ -439,21 +501,48 @@ class _Pace:
         """Enter that a letter ended; tell whether that was the end of an outage."""
         is_over = self.failures >= OUTAGE
         self.failures = 0
-        if self.is_recovering:
-            self.ready_at = now + self._gap()
+        self._failing.clear()
+        if self._is_recovering:
+            is_free = self._rates is None and self._free > 0
+            self._free -= is_free
+            self.ready_at = now if is_free else now + self._gap()
         return is_over
 
-    def failed(self, now: float, delay: float) -> None:
-        """Enter that the calendar failed; ``delay`` is what the failures in a row ask for."""
+    def failed(self, now: float, *, source: int | str, delay: float, asked_for: float) -> None:
+        """Enter that a letter failed.
+
+        Args:
+            now: Monotonic now.
+            source: Whose trouble that is if nobody else has it: the number of a lane, or the id of an agent that the
+                calendar does not know.
+            delay: Seconds that the failures in a row ask for, where they are everybody's.
+            asked_for: Seconds for which the calendar asks to be left alone.
+        """
         self.failures += 1
-        self.is_recovering = True
-        self.ready_at = now + max(delay, self._gap())
+        self._failing.add(source)
+        if len(self._failing) > 1:
+            self._is_recovering = True
+            self.ready_at = now + max(delay, asked_for, self._gap())
+        elif self._is_recovering or (isinstance(source, str) and self.failures >= OUTAGE):
+            self.ready_at = now + max(asked_for, self._gap())
+        else:
+            self.ready_at = max(self.ready_at, now + asked_for)
+
+    def recover(self) -> None:
+        """Enter that there is a backlog."""
+        self._is_recovering = True
+
+    def recovered(self) -> None:
+        """Enter that the backlog is gone, or that what is left of it waits for itself, not for anybody's outage."""
+        if self._is_recovering and len(self._failing) <= 1:
+            self._is_recovering = False
+            self.ready_at = 0.0
 
     def _gap(self) -> float:
         heartbeats, updates = self._rates or (0.0, 0.0)
         rate = heartbeats + 2 * updates
         # A little slower than that: what was counted may have been a call or two too many.
-        return min(30.0, 1.1 / rate) if rate else 1.0
+        return min(self._SLOWEST, 1.1 / rate) if rate else self._UNKNOWN
 
 
 class _Waiter:

@@ -185,7 +185,11 @@ class _Life:
 
     def live(self, slots: int) -> None:
         """Go on until so many slots have ended."""
+        beats, patience = 0, 100 + 10 * slots // len(AGENTS)
         while self.calendar.ended < slots:
+            beats += 1
+            if beats > patience:
+                raise AssertionError(f"only {self.calendar.ended} of {slots} slots ended in {beats} beats")
             for name in AGENTS:
                 if not self.calendar.holds(name):
                     self.calendar.add(name)

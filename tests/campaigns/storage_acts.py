@@ -69,6 +69,7 @@ class Acts:
             (4, self._accept),
             (3, self._deliver),
             (2, self._send),
+            (1, self._fail),
             (2, self._enter),
             (1, self._settle),
             (1, self._withdraw),
@@ -158,8 +159,15 @@ class Acts:
         number = self._letter(journal, LetterState.PENDING)
         if number is None:
             return self._accept(journal)
-        journal.tried(number, self.random.choice(("", self._text())))
+        journal.tried(number)
         return "tried"
+
+    def _fail(self, journal: Journal) -> str:
+        number = self._letter(journal, LetterState.PENDING)
+        if number is None:
+            return self._accept(journal)
+        journal.failed(number, self._text(), may_be_there=self.random.random() < 0.5)
+        return "failed"
 
     def _bury(self, journal: Journal) -> str:
         number = self._letter(journal, LetterState.PENDING)
@@ -178,7 +186,11 @@ class Acts:
     def _revive(self, journal: Journal) -> str:
         later = {letter.lane: letter.number for letter in journal.letters() if letter.state is not LetterState.DEAD}
         for letter in journal.letters(LetterState.DEAD):
-            if later.get(letter.lane, 0) < letter.number:
+            own = {letter.key, letter.address}
+            begun = [
+                one.letters_from for one in journal.attempts() if one.agent_id == letter.agent_id and own & one.keys
+            ]
+            if max(later.get(letter.lane, 0), *begun[-1:], 0) <= letter.number:
                 journal.revive(letter.number)
                 return "revive"
         return self._bury(journal)

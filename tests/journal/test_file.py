@@ -703,3 +703,22 @@ def test_threads_that_fork_at_once_leave_the_journal_usable(path: Path) -> None:
         print("done")
     """
     run_forked(program, path)
+
+
+@pytest.mark.parametrize("content", [b'[harborcal]\nname = "dev"\n' * 9, b""], ids=["a text", "nothing"])
+def test_what_is_no_journal_keeps_its_mode_too(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o644)
+    with pytest.raises(JournalError):
+        Journal(path)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o644)
+
+
+def test_a_database_of_another_program_keeps_its_mode_too(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (id INTEGER)")
+        connection.commit()
+    path.chmod(0o664)
+    with pytest.raises(JournalError, match="no journal of harborcal's"):
+        Journal(path)
+    assert path.stat().st_mode & 0o777 == 0o664

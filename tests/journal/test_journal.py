@@ -26,6 +26,7 @@ from tests.campaigns.storage_acts import Acts, attempt_at, picture, short_memory
 ONGOING = SlotUpdate(status=SlotStatus.ONGOING, started_at=dt.time(9, 0))
 PAUSED = SlotUpdate(status=SlotStatus.PAUSED)
 FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=25)
+ABORTED = SlotUpdate(status=SlotStatus.ABORTED)
 REAL = SlotKey.real(7)
 VIRTUAL = SlotKey.virtual("plan-1-2026-01-05")
 PATIENCE = 10.0
@@ -380,13 +381,31 @@ def test_tries_are_counted_before_a_letter_is_sent(path: Path) -> None:
         tried = journal.tried(number)
         assert tried is not None
         assert (tried.tries, tried.error) == (1, "")
-        failed = journal.tried(number, "unreachable")
-        assert failed is not None
-        assert (failed.tries, failed.error) == (1, "unreachable")
-        assert reopened_while_open(path) == [(1, "unreachable")]
+        assert reopened_while_open(path) == [(1, "")]
+        journal.failed(number, "no answer", may_be_there=True)
+        again = journal.tried(number)
+        assert again is not None
+        assert (again.tries, again.error) == (2, "no answer")
+        assert reopened_while_open(path) == [(2, "no answer")]
         journal.delivered(number, REAL)
         assert journal.tried(number) is None
         assert journal.tried(99) is None
+        journal.failed(number, "too late", may_be_there=False)
+        assert journal.letters()[0].tries == 2
+
+
+def test_a_letter_that_was_surely_not_sent_may_still_be_replaced(path: Path) -> None:
+    with opened(path) as journal:
+        number = journal.accept("dev", REAL, ABORTED).number
+        for _ in range(2):
+            journal.tried(number)
+            assert journal.replace(number, FINISHED) is None, "it may be there by now"
+            journal.failed(number, "refused to connect", may_be_there=False)
+        assert journal.replace(number, FINISHED) is not None
+        journal.tried(number)
+        journal.failed(number, "no answer", may_be_there=True)
+        assert journal.replace(number, ABORTED) is None
+    assert reopened(path)[1][0].update == FINISHED
 
 
 def reopened_while_open(path: Path) -> list[tuple[int, str]]:
@@ -456,10 +475,10 @@ def test_a_dead_letter_is_not_sent_after_a_later_one_of_its_slot(path: Path) -> 
         first = journal.accept("dev", REAL, ONGOING)
         journal.bury(first.number, "409")
         later = journal.accept("dev", REAL, FINISHED)
-        with pytest.raises(ConfigurationError, match="a later one"):
+        with pytest.raises(ConfigurationError, match="gone on since"):
             journal.revive(first.number)
         journal.delivered(later.number, REAL)
-        with pytest.raises(ConfigurationError, match="a later one"):
+        with pytest.raises(ConfigurationError, match="gone on since"):
             journal.revive(first.number)
 
 
@@ -550,7 +569,7 @@ def test_what_keeps_a_dead_letter_from_being_sent_late_is_not_forgotten(path: Pa
         for number in range(100, 105):
             journal.delivered(journal.accept("dev", SlotKey.real(number), ONGOING).number, SlotKey.real(number))
         assert [letter.number for letter in journal.letters(LetterState.DELIVERED)] == [3, 6, 7, 8]
-        with pytest.raises(ConfigurationError, match="a later one"):
+        with pytest.raises(ConfigurationError, match="gone on since"):
             journal.revive(1)
 
 
@@ -674,7 +693,7 @@ class JournalMachine(RuleBasedStateMachine):
             for other, state in self.states.items()
         )
         if is_overtaken:
-            with pytest.raises(ConfigurationError, match="a later one"):
+            with pytest.raises(ConfigurationError, match="gone on since"):
                 self.journal.revive(number)
             return
         self.journal.revive(number)
@@ -868,3 +887,42 @@ def test_a_call_that_was_interrupted_has_changed_nothing(path: Path, step: str) 
         expected = journal.attempts(), ()
         assert journal.status().accepted == 0
     assert reopened(path) == expected
+
+
+@pytest.mark.parametrize("act", ["accept", "reserve"])
+def test_ctrl_c_after_a_commit_splits_nothing(path: Path, act: str) -> None:
+    steps: list[str] = []
+
+    def interrupt(step: str) -> None:
+        steps.append(step)
+        if steps.count(f"{act}.committed") == 2 and step == f"{act}.committed":
+            raise KeyboardInterrupt
+
+    def do(journal: Journal, number: int) -> None:
+        if act == "accept":
+            journal.accept("dev", SlotKey.real(number), ONGOING)
+        else:
+            journal.open_attempt(attempt_at(Slot(id=number), f"dev{number}"))
+
+    with contextlib.closing(Journal(path, checkpoint=interrupt)) as journal:
+        do(journal, 1)
+        with pytest.raises(KeyboardInterrupt):
+            do(journal, 2)
+        do(journal, 3)
+        status = journal.status()
+        assert status.accepted == status.delivered + status.pending + status.dead
+        told = journal.attempts(), journal.letters()
+    assert reopened(path) == told
+
+
+def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
+    with opened(path) as journal:
+        with pytest.raises(JournalError, match="cannot hold this attempt of 'dev' at slot 7"):
+            journal.open_attempt(attempt_at(Slot(id=7, priority=500), "dev"))
+        journal.open_attempt(attempt_at(Slot(id=7, priority=99), "dev"))
+    assert len(reopened(path)[0]) == 1
+
+
+def test_a_path_in_memory_is_no_journal() -> None:
+    with pytest.raises(ConfigurationError, match="names a file"):
+        Journal(":memory:")

@@ -20,8 +20,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "a wake of which nobody knows is repeated",
         "scheduler/attempts.py",
-        "attempt.state is AttemptState.WAKING and self._repeats_unknown",
-        "attempt.state is AttemptState.WAKING",
+        "        if is_unknown and self._repeats_unknown:\n",
+        "        if is_unknown:\n",
         ("kills",),
     ),
     Fault(
@@ -125,8 +125,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "what was left by a restart is not delivered",
         "transports/outbox.py",
-        "            self._post(letter)\n            self._pace.is_recovering = True",
-        "            self._pace.is_recovering = True",
+        "            self._post(letter)\n            self._pace.recover()",
+        "            self._pace.recover()",
         ("kills",),
     ),
     Fault(

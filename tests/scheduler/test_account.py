@@ -1,5 +1,8 @@
 """The account: every slot that was ever seen has exactly one fate."""
 
+import datetime as dt
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from harborcal import (
     UnreadableSlot,
 )
 from harborcal.scheduler.book import KEPT
+from harborcal.testing import FakeClock
 from tests.durable import Durable
 from tests.scheduler.test_settlement import scripted_world
 from tests.world import World
@@ -232,3 +236,64 @@ def test_a_copy_of_the_account_can_be_told_to_others(agents: int) -> None:
     world.scheduler.tick()
     account = world.scheduler.account()
     assert type(account).from_dict(account.to_dict()) == account
+
+
+def test_an_end_that_the_calendar_refused_later_is_refused(folder: Path) -> None:
+    world = Durable(folder)
+    world.add()
+    world.scheduler.tick()
+    with world.memory.outage():
+        world.scheduler.complete("dev")
+        assert fates(world) == {"finished": 1}
+    world.memory.fail_next(CalendarRefusedError(404, "Slot not found"), on="update")
+    world.clock.advance(100)
+    assert fates(world) == {"refused": 1}
+    [line] = world.scheduler.account().lines
+    assert line.reason == "calendar refused (404): Slot not found"
+    world.close()
+
+
+def test_a_slot_that_could_not_be_read_at_first_is_one_slot() -> None:
+    world, layer = scripted_world()
+    layer.answer = Heartbeat(unreadable=(UnreadableSlot(ident="7", reason="priority is odd"),))
+    world.scheduler.tick()
+    assert fates(world) == {"refused": 1}
+    layer.answer = None
+    world.add(id=7)
+    world.scheduler.tick()
+    assert fates(world) == {"active": 1}
+
+
+def test_slots_without_any_id_are_counted_one_by_one() -> None:
+    world, layer = scripted_world()
+    nameless = tuple(UnreadableSlot(ident="", reason=reason) for reason in ("no id", "bad date"))
+    layer.answer = Heartbeat(unreadable=nameless)
+    world.scheduler.tick()
+    world.scheduler.tick()
+    assert fates(world) == {"refused": 2}
+
+
+def test_a_report_during_the_reading_of_an_older_answer_is_not_undone_by_it() -> None:
+    class Meanwhile(FakeClock):
+        """Something happens between the look at the ledger and the entry of what the answer lists."""
+
+        meanwhile: Callable[[], None] | None = None
+
+        def now(self) -> dt.datetime:
+            is_there = sys._getframe(1).f_code.co_name == "_choose"
+            if is_there and self.meanwhile is not None:
+                happens, self.meanwhile = self.meanwhile, None
+                happens()
+            return super().now()
+
+    clock = Meanwhile()
+    world = World(clock=clock)
+    world.add()
+    world.calendar.fail_next(NotSentError("not now"), times=2, on="update")
+    world.scheduler.tick()
+    clock.meanwhile = lambda: world.scheduler.complete("dev")
+    world.scheduler.tick()
+    assert world.scheduler.status().history, "it has happened"
+    assert fates(world) == {"finished": 1}
+    world.scheduler.tick()
+    assert fates(world) == {"finished": 1}

@@ -203,7 +203,7 @@ def test_a_wake_that_fails_leaves_room_for_the_agents_other_slots() -> None:
 
 def test_a_failure_is_forgotten_once_the_slot_has_not_been_listed_for_long() -> None:
     world = World()
-    world.host.fail_next(RuntimeError("no"), times=2)
+    world.host.fail_next(RuntimeError("no"), times=3)
     key = world.add(id=1)
     world.scheduler.tick()
     world.scheduler.tick()
@@ -212,7 +212,8 @@ def test_a_failure_is_forgotten_once_the_slot_has_not_been_listed_for_long() -> 
     world.scheduler.tick()
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
     world.scheduler.tick()
-    assert [wake.attempt for wake in world.host.wakes] == [1, 2, 1]
+    assert [wake.attempt for wake in world.host.wakes] == [1, 2, 3]
+    assert [entry.count for entry in world.scheduler.status().history] == [2, 1]
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), ValueError("x")])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harborcal import SlotStatus, TransportError
+from harborcal import ClaimingTransport, SlotStatus, TransportError, find
 from harborcal.scheduler.days import LOOK_EVERY
 from tests.durable import Durable
 from tests.scheduler.test_settlement import later_world, scripted_world
@@ -149,4 +149,25 @@ def test_after_a_restart_the_day_is_looked_at_at_once(folder: Path, *, is_carrie
     assert not world.scheduler.status().active
     assert "cancelled" in world.scheduler.status().history[-1].reason
     assert len(world.host.wakes) == 1
+    world.close()
+
+
+def test_a_slot_that_was_given_back_and_is_under_way_all_the_same_is_taken_up(folder: Path) -> None:
+    world = Durable(folder, carried=True)
+    assert world.carried is not None
+    begins = world.clock.now() - dt.timedelta(minutes=5)
+    key = world.carried.add_slot("dev", begins, 30).key
+    world.host.fail_next(RuntimeError("no"), times=1)
+    world.scheduler.start()
+    world.clock.advance(0)
+    assert world.state(key) is SlotStatus.DEFERRED
+    calendar = find(world.outbox, ClaimingTransport)
+    assert calendar is not None
+    calendar.claim("dev", key, world.clock.now())  # as if the calendar had forgotten its last write
+    world.clock.advance(LOOK_EVERY + 60)
+    [active] = world.scheduler.status().active
+    assert (active.key, active.taken_up) == (key, True)
+    assert len(world.host.wakes) == 1
+    world.clock.advance(3_600)
+    assert world.host.wakes[-1].reminder, "its agent hears of it then"
     world.close()

@@ -106,6 +106,11 @@ class Stale(Later):
         return self.inner.update_slot(agent_id, slot, update)
 
 
+def failures(world: World) -> list[int]:
+    """How many failed wakes in a row each entry of the history tells."""
+    return [entry.count for entry in world.scheduler.status().history if entry.reason.startswith("wake failed")]
+
+
 def stale_world(*, later: bool = False) -> tuple[World, Stale]:
     layers: list[Stale] = []
 
@@ -135,7 +140,7 @@ def attempts(world: World) -> list[tuple[str, int]]:
 
 def test_a_failure_is_forgotten_once_its_slot_is_gone_though_others_are_listed() -> None:
     world = World()
-    world.host.fail_next(RuntimeError("no"))
+    world.host.fail_next(RuntimeError("no"), times=2)
     key = world.add(id=1)
     world.scheduler.tick()
     world.calendar.cancel(key)
@@ -144,7 +149,8 @@ def test_a_failure_is_forgotten_once_its_slot_is_gone_though_others_are_listed()
     world.scheduler.tick()
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
     world.scheduler.tick()
-    assert attempts(world) == [("1", 1), ("1", 1)]
+    assert attempts(world) == [("1", 1), ("1", 2)]
+    assert failures(world) == [1, 1]
 
 
 def test_failures_of_a_slot_that_is_being_woken_count_on_though_an_answer_leaves_it_out() -> None:
@@ -174,13 +180,15 @@ def test_failures_are_forgotten_when_a_later_attempt_ends_from_inside_its_wake()
     world.scheduler.tick()
     world.clock.advance(1)
     world.calendar.set_slot(key, status=SlotStatus.NOT_STARTED)
+    world.host.fail_next(RuntimeError("no"))
     world.scheduler.tick()
-    assert attempts(world) == [("1", 1), ("1", 2), ("1", 1)]
+    assert attempts(world) == [("1", 1), ("1", 2), ("1", 3)]
+    assert failures(world) == [1, 1]
 
 
 def test_failures_of_an_agent_that_is_gone_are_forgotten() -> None:
     world = World("a", "b")
-    world.host.fail_next(RuntimeError("no"))
+    world.host.fail_next(RuntimeError("no"), times=2)
     world.add("a", id=1)
     world.scheduler.start()
     world.clock.advance(0)
@@ -188,7 +196,8 @@ def test_failures_of_an_agent_that_is_gone_are_forgotten() -> None:
     world.clock.advance(150)
     world.agents[:] = [Agent(id="a"), Agent(id="b")]
     world.clock.advance(30)
-    assert attempts(world) == [("1", 1), ("1", 1)]
+    assert attempts(world) == [("1", 1), ("1", 2)]
+    assert failures(world) == [1, 1]
 
 
 def test_failures_of_two_slots_are_counted_in_two_history_entries() -> None:

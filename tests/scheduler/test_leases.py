@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from harborcal import (
+    Agent,
+    AgentStatus,
     JournalError,
     NoActiveSlotError,
     NotSentError,
@@ -587,3 +589,46 @@ def test_without_a_fence_a_report_means_the_latest_slot_and_none_before_it(world
     with pytest.raises(NoActiveSlotError):
         world.scheduler.complete("dev", "who knows what")
     assert not any(entry.late for entry in world.scheduler.status().history)
+
+
+# --- what was found by looking closely ------------------------------------------------------------------------------
+
+
+def test_a_late_report_replaces_an_end_that_surely_never_arrived_however_often_it_was_tried(durable: Durable) -> None:
+    durable.clock.advance(60)
+    with durable.memory.outage(NotSentError("connection refused")):
+        durable.clock.advance(3 * LEASE)
+        assert durable.scheduler.status().history[-1].status == "aborted"
+        durable.scheduler.complete("dev", "late but real")
+    durable.clock.advance(900)
+    assert durable.sent == ["ongoing", "finished"]
+    [entry] = durable.scheduler.status().history
+    assert (str(entry.status), entry.late, entry.summary) == ("finished", True, "late but real")
+    assert durable.scheduler.account().settled == {"finished": 1}
+
+
+def test_a_renewal_while_the_end_is_being_told_in_vain_is_honoured(world: World) -> None:
+    calls: list[str] = []
+
+    def fail_once(_agent_id: str, _key: SlotKey, update: SlotUpdate) -> None:
+        if update.status is SlotStatus.ABORTED and not calls:
+            calls.append("told")
+            world.scheduler.renew("dev")
+            raise NotSentError("connection refused")
+
+    world.calendar.before_update = fail_once
+    world.clock.advance(2 * LEASE + 60)
+    assert calls
+    [active] = world.scheduler.status().active
+    assert not active.overdue
+    world.clock.advance(LEASE - 120)
+    assert world.scheduler.status().active
+
+
+def test_an_agent_that_is_exhausted_is_not_woken_by_a_reminder_and_its_lease_goes_on(world: World) -> None:
+    world.agents = [Agent(id="dev", state=AgentStatus.EXHAUSTED)]
+    world.clock.advance(LEASE + 60)
+    assert len(world.host.wakes) == 1
+    assert world.scheduler.status().active[0].overdue
+    world.clock.advance(LEASE)
+    assert world.scheduler.status().history[-1].reason == f"no report within {LEASE:g} s"

@@ -1,6 +1,7 @@
 """DESIGN 4.3: what is written is written before it is done, so that a process may die at any moment."""
 
 import contextlib
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,20 @@ from harborcal import (
     ActiveState,
     AgentStatus,
     CalendarRefusedError,
+    ConfigurationError,
+    Heartbeat,
     Journal,
     JournalError,
     NoActiveSlotError,
+    OutboxTransport,
     Scheduler,
     SchedulerConfig,
+    Slot,
     SlotKey,
     SlotStatus,
     SlotUpdate,
     TransportError,
+    UpdateReceipt,
     VerdictReason,
     WakeRequest,
 )
@@ -762,3 +768,186 @@ def test_whenever_it_is_killed_each_slot_is_woken_for_and_ends_as_its_agent_said
     assert world.outbox.delivery_status().pending == 0
     assert world.scheduler.account().is_balanced
     world.close()
+
+
+# --- what has changed while nobody was there ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["reserve.committed", "claim.before"])
+def test_a_slot_that_was_moved_before_its_wake_was_entered_is_woken_for_at_its_new_time(
+    carried: Durable, step: str
+) -> None:
+    assert carried.carried is not None
+    key = carried.carried.add_slot("dev", carried.clock.now() - dt.timedelta(minutes=5), 30).key
+    carried.kill_at = step
+    with carried.dying():
+        carried.scheduler.tick()
+    carried.carried.edit_slot(key, starts_at=carried.clock.now() + dt.timedelta(hours=2))
+    carried.scheduler.start()
+    carried.clock.advance(7_100)
+    assert not carried.host.wakes
+    [entry] = carried.scheduler.status().history
+    assert entry.reason == "the calendar has moved it to 2026-01-05 11:00:00"
+    assert "calendar slot is gone" in [line.message for line in carried.host.logs]
+    carried.clock.advance(200)
+    assert attempts(carried) == [(str(key), 2)]
+
+
+@pytest.mark.parametrize("on_unknown", ["skip", "repeat"])
+def test_a_slot_that_was_moved_while_nobody_knew_of_its_wake_is_told_and_settled(folder: Path, on_unknown: str) -> None:
+    world = Durable(folder, on_unknown=on_unknown)
+    now = world.clock.now()
+    key = world.memory.add_slot("dev", date=now.date(), scheduled_at=now.time())
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+    world.memory.set_slot(key, scheduled_at=(now + dt.timedelta(hours=2)).time())
+    world.scheduler.start()
+    world.clock.advance(7_000)
+    assert len(world.host.wakes) == 1
+    assert world.state(key) is SlotStatus.NOT_STARTED, "what was never told is not told of another time"
+    world.clock.advance(300)
+    assert attempts(world) == [(str(key), 1), (str(key), 2)]
+    world.close()
+
+
+def test_a_slot_that_was_cancelled_is_not_woken_for_once_more_where_wakes_are_repeated(folder: Path) -> None:
+    world = Durable(folder, on_unknown="repeat")
+    key = world.memory.add_slot("dev", date=world.clock.now().date())
+    world.kill_at = "wake.before"
+    with world.dying():
+        world.scheduler.tick()
+    world.memory.cancel(key)
+    world.scheduler.start()
+    world.clock.advance(100)
+    assert not world.host.wakes
+    assert world.scheduler.status().history[0].reason.endswith("cancelled or moved")
+    world.close()
+
+
+@pytest.mark.parametrize("on_unknown", ["skip", "repeat"])
+def test_a_wake_of_which_nobody_knows_is_never_too_late_to_be_reported(folder: Path, on_unknown: str) -> None:
+    world = Durable(folder, on_unknown=on_unknown, misfire_grace=300)
+    now = world.clock.now()
+    key = world.memory.add_slot("dev", date=now.date(), scheduled_at=now.time())
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+    world.clock.advance(600)
+    world.scheduler.tick()
+    assert len(world.host.wakes) == 1, "it is too late to wake anybody"
+    world.scheduler.complete("dev", "in time, and told late")
+    world.clock.advance(10)
+    assert world.state(key) is SlotStatus.FINISHED
+    world.close()
+
+
+def test_an_agent_that_was_heard_is_not_woken_once_more(folder: Path) -> None:
+    world = Durable(folder, on_unknown="repeat", wake_timeout=3_600)
+    world.add()
+
+    def report(wake: WakeRequest) -> None:
+        world.clock.advance(1_200)
+        wake.report.renew()
+
+    world.host.on_wake = report
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+    world.host.on_wake = None
+    world.scheduler.tick()
+    assert len(world.host.wakes) == 1
+    assert world.scheduler.status().active[0].state is ActiveState.ONGOING
+    world.close()
+
+
+def test_a_start_that_was_refused_while_nobody_was_there_ends_its_slot(memory: Durable) -> None:
+    memory.add()
+    memory.memory.before_update = refuse_to_answer
+    memory.scheduler.tick()
+    memory.kill()
+    memory.memory.before_update = None
+    memory.memory.fail_next(CalendarRefusedError(404, "Slot not found"), on="update")
+    memory.restart()
+    status = memory.scheduler.status()
+    assert status.active == ()
+    assert status.history[-1].reason == "calendar refused (404): Slot not found"
+    assert status.delivery is not None
+    assert status.delivery.dead == 1
+    finish(memory)
+
+
+def test_the_history_has_the_same_order_counts_and_misses_after_a_restart(folder: Path) -> None:
+    world = Durable(folder, "a", "b", misfire_grace=300)
+    world.memory.add_slot("a", priority=9)
+    world.scheduler.tick()
+    world.memory.add_slot("b")
+    world.scheduler.tick()
+    world.scheduler.complete("b", "begun last, done first")
+    world.clock.advance(5)
+    world.scheduler.complete("a")
+    world.memory.add_slot("a", date=world.clock.now().date(), scheduled_at=dt.time(7))
+    world.memory.add_slot("b")
+    world.host.fail_next(RuntimeError("no"), times=3)
+    world.scheduler.start()
+    world.clock.advance(100)
+    before = world.scheduler.status().history
+    assert [(entry.agent_id, str(entry.status), entry.count) for entry in before] == [
+        ("b", "finished", 1),
+        ("a", "finished", 1),
+        ("a", "skipped", 1),
+        ("b", "aborted", 3),
+    ]
+    world.restart()
+    assert world.scheduler.status().history == before
+    world.close()
+
+
+def test_two_schedulers_over_one_journal_are_refused(memory: Durable) -> None:
+    with pytest.raises(ConfigurationError, match="another scheduler's"):
+        Scheduler(memory.outbox, memory.host, lambda: memory.agents, clock=memory.life, runner=CallerRunner())
+
+
+def test_a_slot_that_the_journal_could_not_read_again_is_not_begun(memory: Durable) -> None:
+    class Odd:
+        """A transport of somebody's own, with ids that the contract does not know."""
+
+        def __init__(self) -> None:
+            self.inner = memory.memory
+
+        def heartbeat(self, agent_id: str) -> Heartbeat:
+            return Heartbeat(slots=(Slot(id=7, priority=500), Slot(id=8, priority=-1)))
+
+        def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+            return self.inner.update_slot(agent_id, slot, update)
+
+        def close(self) -> None:
+            """Keep the calendar."""
+
+    path = memory.journal.path.with_name("odd")
+    runner, host = CallerRunner(), RecordingHost()
+    outbox = OutboxTransport(Odd(), Journal(path, clock=memory.clock), runner=runner)
+    scheduler = Scheduler(outbox, host, lambda: memory.agents, clock=memory.clock, runner=runner)
+    scheduler.tick()
+    assert not host.wakes
+    assert "cannot hold this attempt of 'dev' at slot 7" in scheduler.status().problems["dev"]["journal"].message
+    scheduler.stop()
+    Journal(path, clock=memory.clock).close()
+
+
+def test_a_wall_clock_that_was_set_is_known_after_a_restart(durable: Durable) -> None:
+    key = durable.add(minutes=30)
+    durable.scheduler.start()
+    durable.clock.advance(600)
+    durable.clock.jump(7_200)
+    durable.clock.advance(600)
+    until = durable.scheduler.status().active[0].lease_until
+    durable.scheduler.renew("dev")
+    durable.restart()
+    [active] = durable.scheduler.status().active
+    assert active.lease_until is not None
+    assert until is not None
+    assert abs((active.lease_until - until).total_seconds()) < 1_300, "not two hours sooner"
+    durable.scheduler.complete("dev")
+    durable.clock.advance(10)
+    assert durable.slot(key).actual_duration == 20

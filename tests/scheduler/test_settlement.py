@@ -13,6 +13,7 @@ from harborcal import (
     Heartbeat,
     LifecycleError,
     NoActiveSlotError,
+    NotSentError,
     Slot,
     SlotKey,
     SlotMismatchError,
@@ -762,3 +763,54 @@ def test_an_active_slot_that_is_listed_as_over_is_settled_so(listed: SlotStatus)
     assert (entry.status, entry.reason) == (listed, f"the calendar lists it as {listed}")
     assert not world.scheduler.status().active
     assert world.sent == [("dev", "ongoing")]
+
+
+@pytest.mark.parametrize("jump", [7_200, -7_200])
+def test_a_wall_clock_that_is_set_just_before_the_report_changes_no_duration(jump: float) -> None:
+    world = World()
+    key = world.add()
+    world.scheduler.tick()
+    world.clock.advance(600)
+    world.clock.jump(jump)
+    world.scheduler.complete("dev")
+    assert world.calendar.slot(key).actual_duration == 10
+
+
+def test_a_wall_clock_that_is_set_during_a_pause_changes_no_duration() -> None:
+    world = World()
+    key = world.add()
+    world.scheduler.start()
+    world.clock.advance(1_800)
+    world.scheduler.pause("dev")
+    world.clock.advance(61)
+    world.clock.jump(3_600)
+    world.scheduler.resume("dev")
+    world.clock.advance(1_800)
+    world.scheduler.complete("dev")
+    assert world.calendar.slot(key).actual_duration == 60
+
+
+def test_the_summary_is_kept_where_the_calendar_refuses_the_start_that_it_was_owed() -> None:
+    world = World()
+    world.add()
+    world.calendar.fail_next(NotSentError("not now"), on="update")
+    world.scheduler.tick()
+    world.calendar.fail_next(CalendarRefusedError(404, "Slot not found"), on="update")
+    with pytest.raises(UpdateRefusedError):
+        world.scheduler.complete("dev", "important words")
+    [entry] = world.scheduler.status().history
+    assert entry.summary == "important words"
+
+
+def test_attempts_are_counted_on_whether_they_failed_or_were_given_back() -> None:
+    world = World()
+    world.add()
+    world.host.fail_next(RuntimeError("no"), times=2)
+    world.scheduler.start()
+    world.clock.advance(200)
+    agents, world.agents = world.agents, []
+    world.clock.advance(300)
+    world.agents = agents
+    world.host.fail_next(RuntimeError("no"))
+    world.clock.advance(200)
+    assert [wake.attempt for wake in world.host.wakes] == [1, 2, 3, 4, 5]

@@ -5,7 +5,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pytest
 
-from harborcal import Agent, Heartbeat, SchedulerConfig, Slot, Task, ThreadRunner, VerdictReason, WakeRequest
+from harborcal import (
+    Agent,
+    Heartbeat,
+    SchedulerConfig,
+    Slot,
+    SlotKey,
+    SlotStatus,
+    Task,
+    ThreadRunner,
+    VerdictReason,
+    WakeRequest,
+)
+from harborcal.policy import SHORTEST_LEASE
 from harborcal.testing import RecordingHost
 from tests.scheduler.test_settlement import Layer
 from tests.world import World, threaded
@@ -310,3 +322,51 @@ def test_no_more_heartbeats_go_out_at_once_than_were_allowed() -> None:
     world.calendar.before_heartbeat = count
     assert not world.scheduler.tick().failed_heartbeats
     assert most == 2
+
+
+def test_no_reminder_is_entered_while_the_wake_has_not_returned(release: threading.Event) -> None:
+    entered = threading.Event()
+
+    def work_inside(wake: WakeRequest) -> None:
+        wake.report.pause("thinking")
+        wake.report.resume()
+        entered.set()
+        release.wait(PATIENCE)
+
+    world = threaded(on_wake=work_inside, config=SchedulerConfig(wake_wait=0.05, wake_timeout=86_000, seed=1))
+    world.add(estimated_duration=10)
+    world.scheduler.tick()
+    assert entered.wait(PATIENCE)
+    world.clock.advance(3 * SHORTEST_LEASE)
+    [wake] = world.host.wakes
+    assert not wake.reminder
+    world.scheduler.stop(0)
+
+
+def test_an_agent_that_is_done_inside_its_wake_gets_the_next_one_once_that_has_returned(
+    release: threading.Event,
+) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work_inside(wake: WakeRequest) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        wake.report.complete("done, and still busy putting things away")
+        release.wait(PATIENCE)
+        inside.pop()
+
+    world = threaded(on_wake=work_inside, config=SchedulerConfig(wake_wait=0.05, seed=1))
+    world.add(id=1)
+    world.add(id=2)
+    world.scheduler.tick()
+    until(world, lambda: world.state(SlotKey.real(1)) is SlotStatus.FINISHED)
+    world.scheduler.tick()
+    [verdict] = world.scheduler.explain("dev")
+    assert (verdict.reason, verdict.detail) == (VerdictReason.BUSY, "its last wake has not returned")
+    release.set()
+    until(world, lambda: world.scheduler.status().wakes_under_way == 0)
+    world.scheduler.tick()
+    until(world, lambda: world.state(SlotKey.real(2)) is SlotStatus.FINISHED)
+    assert most == [1, 1]
+    world.scheduler.stop(0)

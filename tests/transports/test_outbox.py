@@ -24,6 +24,8 @@ from harborcal import (
     JournalError,
     LifecycleError,
     OutboxTransport,
+    RetryingTransport,
+    Slot,
     SlotKey,
     SlotStatus,
     SlotUpdate,
@@ -31,7 +33,8 @@ from harborcal import (
     TransportError,
     UpdateReceipt,
 )
-from harborcal.journal import Letter
+from harborcal.journal import Attempt, AttemptState, Letter
+from harborcal.model import SlotKind
 from harborcal.runner import Runner, Task
 from harborcal.testing import CalendarServer, CallerRunner, FakeClock, InMemoryCalendar
 
@@ -458,7 +461,7 @@ def test_a_calendar_that_lets_nobody_in_is_not_stormed_by_all_that_waits(post: P
     # The longest delay is a minute, of which jitter takes half at most: however many wait, they ask that often.
     assert 10 <= len(post.arrivals) <= 20
     post.calendar.before_update = None
-    post.clock.advance(300)
+    post.clock.advance(900)
     assert post.sums == (40, 40, 0, 0)
 
 
@@ -521,7 +524,7 @@ def test_a_dead_letter_is_not_sent_after_a_later_one_of_its_slot(post: Post) -> 
     post.calendar.fail_next(CalendarRefusedError(422, "no"), on="update")
     number = post.send(key)
     post.send(key, FINISHED)
-    with pytest.raises(ConfigurationError, match="a later one of its slot was"):
+    with pytest.raises(ConfigurationError, match="its slot has gone on since"):
         post.outbox.retry_dead_letter(number)
     assert post.sums == (2, 1, 0, 1)
 
@@ -803,6 +806,13 @@ def test_an_outbox_needs_a_transport_and_a_journal(post: Post) -> None:
         OutboxTransport(post.calendar, nobody)
 
 
+def test_an_outbox_is_not_put_around_another(post: Post) -> None:
+    with contextlib.closing(Journal(post.path.with_name("second"), clock=post.clock)) as journal:
+        for inner in (post.outbox, RetryingTransport(post.outbox)):
+            with pytest.raises(ConfigurationError, match="one outbox is enough"):
+                OutboxTransport(inner, journal)
+
+
 def test_a_journal_belongs_to_one_outbox(post: Post) -> None:
     with pytest.raises(ConfigurationError, match="another outbox's"):
         OutboxTransport(post.calendar, post.outbox.journal)
@@ -943,3 +953,210 @@ def _disturb(post: Post, verb: str) -> None:
     elif dead:
         with contextlib.suppress(ConfigurationError):
             (post.outbox.retry_dead_letter if verb == "retry" else post.outbox.drop_dead_letter)(dead[0].number)
+
+
+# --- what was found by looking closely ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("agent_id", "key", "update"),
+    [
+        ("../bad agent", SlotKey.real(1), FINISHED),
+        ("dev", SlotKey.virtual("daily standup"), FINISHED),
+        ("dev", SlotKey(SlotKind.REAL, -1), FINISHED),
+        ("dev", SlotKey.real(1), SlotUpdate(status=SlotStatus.FINISHED, actual_duration=0)),
+    ],
+    ids=["agent", "virtual id", "real id", "duration"],
+)
+def test_what_no_calendar_could_be_told_is_not_accepted(
+    post: Post, agent_id: str, key: SlotKey, update: SlotUpdate
+) -> None:
+    with pytest.raises(ConfigurationError):
+        post.outbox.update_slot(agent_id, key, update)
+    assert post.sums == (0, 0, 0, 0)
+    post.reopen()
+
+
+def test_a_receipt_with_an_odd_key_counts_as_delivered_and_teaches_nothing(post: Post) -> None:
+    class Odd:
+        def heartbeat(self, agent_id: str) -> Heartbeat:
+            return Heartbeat()
+
+        def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+            return UpdateReceipt(slot=SlotKey(SlotKind.REAL, "7"))
+
+        def close(self) -> None:
+            """Nothing to close."""
+
+    path = post.path.with_name("odd")
+    outbox = OutboxTransport(Odd(), Journal(path, clock=post.clock), runner=CallerRunner())
+    outbox.update_slot("dev", SlotKey.virtual("plan-1-2026-01-05"), FINISHED)
+    assert outbox.delivery_status().delivered == 1
+    outbox.close()
+    with contextlib.closing(Journal(path, clock=post.clock)) as journal:
+        assert journal.letters()[0].real_key is None
+
+
+def test_a_conflict_after_a_refusal_that_was_surely_heard_is_no_already_so(post: Post) -> None:
+    key = post.calendar.add_slot("dev")
+    post.calendar.fail_next(CalendarRefusedError(403, "not yours"), on="update")
+    post.send(key, FINISHED)
+    post.calendar.fail_next(CalendarRefusedError(409, "slot is locked by another session"), on="update")
+    post.clock.advance(60)
+    assert post.sums == (1, 0, 0, 1)
+
+
+def test_a_refusal_that_could_not_be_written_is_no_already_so_the_next_time(post: Post) -> None:
+    key = post.calendar.add_slot("dev")
+    post.calendar.fail_next(CalendarRefusedError(409, "slot is locked"), times=2, on="update")
+
+    def full(step: str) -> None:
+        if step == "bury.written" and post.clock.monotonic() < 3:
+            raise OSError(28, "No space left on device")
+
+    post.checkpoint = full
+    post.send(key, FINISHED)
+    assert post.sums == (1, 0, 1, 0)
+    post.clock.advance(60)
+    assert post.sums == (1, 0, 0, 1)
+
+
+def test_a_calendar_that_asks_to_be_left_alone_is(post: Post) -> None:
+    keys = [post.calendar.add_slot("dev") for _ in range(5)]
+    post.calendar.fail_next(CalendarUnavailableError("busy", 503, 600), on="update")
+    for key in keys:
+        post.send(key)
+    assert len(post.arrivals) == 1
+    post.clock.advance(599)
+    assert len(post.arrivals) == 1
+    assert post.sums == (5, 0, 5, 0)
+    post.clock.advance(120)
+    assert post.sums == (5, 5, 0, 0)
+
+
+def test_a_slot_that_fails_for_ever_does_not_slow_the_others(post: Post) -> None:
+    stuck = post.calendar.add_slot("dev")
+
+    def fail(_agent_id: str, key: SlotKey, update: SlotUpdate) -> None:
+        if key == stuck:
+            raise CalendarUnavailableError("a bug with this one", 500)
+        post.arrivals.append((post.clock.monotonic(), str(key), str(update.status)))
+
+    post.calendar.before_update = fail
+    post.send(stuck)
+    for _ in range(20):
+        post.clock.advance(595)
+        key = post.calendar.add_slot("dev")
+        sent_at = post.clock.monotonic()
+        post.send(key)
+        post.clock.advance(5)
+        assert post.arrivals[-1] == (sent_at, str(key), "ongoing")
+
+
+def test_a_calendar_that_comes_back_empty_is_not_stormed(folder: Path) -> None:
+    post = Post(folder)
+    for _ in range(20):  # steady days: two heartbeats and a report each half minute
+        post.outbox.heartbeat("dev")
+        post.outbox.heartbeat("ops")
+        post.send(post.calendar.add_slot("dev"))
+        post.clock.advance(30)
+    with post.calendar.outage():
+        for _ in range(300):
+            post.send(post.calendar.add_slot("dev"))
+            post.clock.advance(30)
+    arrived: list[float] = []
+
+    def unknown(*_: object) -> None:
+        arrived.append(post.clock.monotonic())
+        raise CalendarRefusedError(404, "Agent not found")
+
+    post.calendar.before_update = unknown
+    post.clock.advance(600)
+    assert 1 <= len(arrived) <= 2 * 6 * 10, "twice six calls a minute"
+    post.outbox.journal.close()
+
+
+@pytest.mark.parametrize("pending", [1, 40])
+def test_after_a_restart_a_backlog_leaves_slowly_and_what_is_new_does_not_wait_for_nothing(
+    post: Post, pending: int
+) -> None:
+    with post.calendar.outage():
+        for _ in range(pending):
+            post.send(post.calendar.add_slot("dev"))
+        post.reopen()
+    post.arrivals.clear()
+    for _ in range(2):
+        post.outbox.heartbeat("dev")
+        post.clock.advance(30)
+    assert len(post.arrivals) <= 7
+    if pending == 1:
+        key = post.calendar.add_slot("dev")
+        post.send(key)
+        assert post.arrivals[-1][:2] == (post.clock.monotonic(), str(key))
+
+
+def test_ctrl_c_between_acceptance_and_posting_delays_a_letter_until_the_next_heartbeat(post: Post) -> None:
+    key = post.calendar.add_slot("dev")
+
+    def interrupt(step: str) -> None:
+        if step == "accept.committed":
+            post.checkpoint = None
+            raise KeyboardInterrupt
+
+    post.checkpoint = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        post.send(key)
+    post.outbox.heartbeat("dev")
+    status = post.outbox.delivery_status()
+    assert status.accepted == status.delivered + status.pending + status.dead
+    post.send(key)
+    post.outbox.heartbeat("dev")
+    assert post.sums[2] == 0
+
+
+def test_a_spawn_that_is_interrupted_does_not_end_all_deliveries(folder: Path) -> None:
+    class Interrupted(CallerRunner):
+        """Ctrl-C comes just before the task exists, once."""
+
+        is_due = True
+
+        def spawn(self, name: str, task: Callable[[], None]) -> Task:
+            if self.is_due:
+                self.is_due = False
+                raise KeyboardInterrupt
+            return super().spawn(name, task)
+
+    post = Post(folder)
+    post.runner = Interrupted()
+    post.reopen()
+    key = post.calendar.add_slot("dev")
+    with pytest.raises(KeyboardInterrupt):
+        post.send(key)
+    assert post.sums == (1, 0, 1, 0)
+    post.outbox.heartbeat("dev")
+    assert post.sums == (1, 1, 0, 0)
+    post.outbox.journal.close()
+
+
+def test_a_dead_letter_of_an_earlier_attempt_is_not_sent_into_a_later_one(post: Post) -> None:
+    slot = Slot(id=1)
+    post.calendar.add_slot("dev", id=1)
+    post.calendar.fail_next(CalendarRefusedError(409, "the day is over"), on="update")
+    number = post.send(slot.key, FINISHED)
+    now = post.clock.now()
+    post.outbox.journal.open_attempt(
+        Attempt(
+            id=0,
+            agent_id="dev",
+            slot=slot,
+            key=slot.key,
+            number=2,
+            wake_id="w",
+            state=AttemptState.WAKING,
+            claimed_at=now,
+            started_at=now,
+        )
+    )
+    with pytest.raises(ConfigurationError, match="its slot has gone on since"):
+        post.outbox.retry_dead_letter(number)
+    post.outbox.drop_dead_letter(number)
