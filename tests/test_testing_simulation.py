@@ -215,6 +215,8 @@ def test_an_agent_is_not_held_for_longer_than_its_leases_allow() -> None:
     assert cancelled.add(2_200, EventKind.LOOKED, **look).broken == []
     outage = Story().wake(10).add(20, EventKind.OUTAGE_BEGAN).add(520, EventKind.OUTAGE_ENDED)
     assert outage.add(2_200, EventKind.LOOKED, **look).broken == []
+    lasting = Story().wake(10).add(1_200, EventKind.OUTAGE_BEGAN)
+    assert lasting.add(2_200, EventKind.OUTAGE_ENDED).broken == []
 
 
 @pytest.mark.parametrize("status", ["ongoing", "paused", "not_started", "deferred"])

@@ -1,9 +1,9 @@
 """Rehearsals: simulated days of agents at work, in which anything may go wrong, and nothing may get lost.
 
 Read in this order: `simulate` (the door), `run` (the parts put together), `process` (our process and its crashes),
-`backend` (the calendar and the line to it), `agents`, `faults` (what goes wrong), `power` (how a crash is modelled),
-`history` (what is written down), `checker` (what must be true of it), `rehearsal` (what is told), `world` (calendars
-to rehearse).
+`turns` (how its tasks run), `power` (how a crash is modelled), `backend` (the calendar and the line to it), `agents`,
+`faults` (what goes wrong), `history` (what is written down), `checker` (what must be true of it), `rehearsal` (what is
+told), `world` (calendars to rehearse).
 """
 
 from harborcal.testing.simulation.checker import Violation, check

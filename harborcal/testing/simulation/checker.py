@@ -161,9 +161,10 @@ class _Attempts:
         """List the attempts that have not surely ended."""
         return [one for one in self.every if not one.is_over]
 
-    def delay_since(self, elapsed: float) -> float:
-        """Tell for how long somebody was down since then."""
-        return sum(max(0.0, end - max(start, elapsed)) for start, end in self.delays)
+    def delay_between(self, since: float, elapsed: float) -> float:
+        """Tell for how long somebody was down between two moments; who is down now, is so until the second."""
+        now = [(start, elapsed) for start in (self._down_since, self._outage_since) if start is not None]
+        return sum(max(0.0, end - max(start, since)) for start, end in (*self.delays, *now))
 
     def _of(self, event: Event) -> list[_Attempt]:
         return [one for one in self.every if one.agent_id == event.agent_id and one.slot == event.slot]
@@ -286,7 +287,9 @@ def _no_block(history: Sequence[Event]) -> Iterator[Violation]:
     told: set[int] = set()
     for event in history:
         for one in attempts.open():
-            if id(one) not in told and one.is_overdue(event.elapsed, attempts.delay_since(one.sign_at)):
+            if id(one) not in told and one.is_overdue(
+                event.elapsed, attempts.delay_between(one.sign_at, event.elapsed)
+            ):
                 told.add(id(one))
                 where = dataclasses.replace(event, agent_id=one.agent_id, slot=one.slot)
                 yield Violation(

@@ -13,12 +13,12 @@ from harborcal.model import Agent, SchedulerConfig
 from harborcal.policy import SHORTEST_LEASE
 from harborcal.scheduler import Scheduler
 from harborcal.testing.clocks import FakeClock
-from harborcal.testing.runners import CallerRunner
 from harborcal.testing.simulation.agents import Agents
 from harborcal.testing.simulation.backend import Backend, ClaimingLine, Line, name_of
 from harborcal.testing.simulation.faults import Dice, Faults
 from harborcal.testing.simulation.history import EventKind, Recorder
 from harborcal.testing.simulation.power import Power, PowerCutError, ProcessClock
+from harborcal.testing.simulation.turns import TurnRunner
 from harborcal.transports.outbox import OutboxTransport
 
 _STEP = 30.0
@@ -50,7 +50,6 @@ class ModelledHost:
         power: Power,
         *,
         clock: FakeClock,
-        runner: CallerRunner,
         faults: Faults,
         dice: Dice,
         history: Recorder,
@@ -61,7 +60,6 @@ class ModelledHost:
         self._agents = agents
         self._power = power
         self._clock = clock
-        self._runner = runner
         self._faults = faults
         self._dice = dice
         self._history = history
@@ -134,16 +132,19 @@ class ModelledHost:
 
     def _hang(self, wake: WakeRequest) -> None:
         """Do not return for longer than a wake may take."""
-        self._let_pass(self._wake_timeout - 1.0)
-        self._history.add(EventKind.WAKE_HUNG, wake.agent_id, name_of(wake.slot), wake_id=wake.wake_id)
-        self._let_pass(self._dice.of("host").uniform(2.0, 1_200.0))
+
+        def tell() -> None:
+            if self._power.is_on:
+                self._history.add(EventKind.WAKE_HUNG, wake.agent_id, name_of(wake.slot), wake_id=wake.wake_id)
+
+        self._clock.call_later(self._wake_timeout - 1.0, tell)  # also while another call hangs inside of this one
+        self._let_pass(self._wake_timeout + self._dice.of("host").uniform(1.0, 1_200.0))
 
     def _let_pass(self, seconds: float) -> None:
-        """Let time pass inside a call: everybody else goes on, as if this thread did nothing but hang."""
+        """Let time pass inside a call: everybody else goes on, as beside a thread that hangs (see `TurnRunner`)."""
         until = self._clock.monotonic() + seconds
         while self._power.is_on and (left := until - self._clock.monotonic()) > 0:
             self._clock.advance(min(_STEP, left))
-            self._runner.wait((), 0.0)
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         """Keep no log: the history is written at the doors."""
@@ -268,12 +269,11 @@ class Process:
     def _build(self, power: Power) -> Scheduler:
         clock = ProcessClock(self._clock, power)
         line = ClaimingLine(self._backend, power) if self._claims else Line(self._backend, power)
-        runner = CallerRunner()
+        runner = TurnRunner(clock)
         self._host = ModelledHost(
             self._agents(),
             power,
             clock=self._clock,
-            runner=runner,
             faults=self._faults,
             dice=self._dice,
             history=self._history,
