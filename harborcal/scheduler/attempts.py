@@ -392,6 +392,7 @@ class Attempts:
         """Go on with a lease by the wall's time, which may have been set: silence counts from a minute after now."""
         signs = [sign for sign in (attempt.claimed_at, attempt.heard_at, attempt.reminded_at) if sign is not None]
         silent = max(0.0, (now - max(signs)).total_seconds())
+        claim.written_at = at - silent
         claim.heard_at = attempt.heard_at
         claim.reminded = attempt.reminded_at is not None and attempt.reminded_at == max(signs)
         if claim.lease is not None:

@@ -632,3 +632,15 @@ def test_an_agent_that_is_exhausted_is_not_woken_by_a_reminder_and_its_lease_goe
     assert world.scheduler.status().active[0].overdue
     world.clock.advance(LEASE)
     assert world.scheduler.status().history[-1].reason == f"no report within {LEASE:g} s"
+
+
+def test_a_sign_of_life_soon_after_a_restart_is_written_if_the_last_one_that_was_is_old(durable: Durable) -> None:
+    durable.clock.advance(0.7 * LEASE)
+    durable.restart()
+    durable.clock.advance(60)
+    durable.scheduler.renew("dev")
+    durable.clock.advance(60)
+    durable.restart()
+    [active] = durable.scheduler.status().active
+    assert active.lease_until is not None
+    assert (active.lease_until - durable.clock.now()).total_seconds() > 0.7 * LEASE
