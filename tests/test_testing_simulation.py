@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from harborcal.calendar import Calendar
+from harborcal.calendar import Calendar, Recurrence
 from harborcal.errors import CalendarError, ConfigurationError
 from harborcal.model import SchedulerConfig, SlotStatus
+from harborcal.policy import Choice
 from harborcal.testing import FakeClock
 from harborcal.testing.simulation import Behaviour, Event, EventKind, Faults, Rehearsal, Violation, check, simulate
 
@@ -42,9 +43,12 @@ class Story:
         self.add(elapsed, EventKind.WAKE_ENTERED, agent, slot, **entered)
         return self.add(elapsed, EventKind.WAKE_LEFT, agent, slot, wake_id=name, outcome=outcome, reached="agent")
 
-    def report(self, elapsed: float, what: str, outcome: str = "accepted", *, slot: str = "1") -> "Story":
+    def report(
+        self, elapsed: float, what: str, outcome: str = "accepted", *, slot: str = "1", why: str = "NoActiveSlotError"
+    ) -> "Story":
         self.add(elapsed, EventKind.REPORTED, "ada", slot, what=what, call=len(self.events))
-        return self.add(elapsed, EventKind.ANSWERED, "ada", slot, what=what, call=len(self.events), outcome=outcome)
+        details = {"what": what, "call": len(self.events), "outcome": outcome, "why": why}
+        return self.add(elapsed, EventKind.ANSWERED, "ada", slot, **details)
 
     def update(
         self, elapsed: float, status: str, was: str = "ongoing", outcome: str = "applied", *, slot: str = "1"
@@ -166,7 +170,13 @@ def test_an_accepted_completion_is_not_lost() -> None:
     lost = Story().wake(10).report(20, "complete").end(500, "aborted")
     assert lost.broken == ["no-loss"]
     assert Story().wake(10).report(20, "complete").end(500, "finished").broken == []
-    assert Story().wake(10).report(20, "complete").end(500, "aborted", is_late=True).broken == []
+    assert Story().wake(10).report(20, "complete").end(500, "aborted", is_late=True).broken == ["no-loss"]
+    assert Story().wake(10).report(1_300, "complete").end(1_500, "aborted", is_late=True).broken == []
+    for what, broken in (("moved", []), ("urgent", ["no-loss"])):
+        changed = Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what=what).report(20, "complete")
+        assert changed.end(500, "aborted").broken == broken
+    before = Story().add(5, EventKind.CHANGED, "ada", "1", what="moved").wake(10).report(20, "complete")
+    assert before.end(500, "aborted").broken == ["no-loss"], "it was woken for as it was then"
     assert Story().wake(10).report(1_300, "complete", "refused").end(1_500, "aborted").broken == []
     cancelled = Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what="cancelled").report(20, "complete")
     assert cancelled.end(500, "aborted").broken == []
@@ -174,10 +184,68 @@ def test_an_accepted_completion_is_not_lost() -> None:
 
 def test_an_agent_at_work_is_heard_when_it_reports_the_end() -> None:
     assert Story().wake(10).report(300, "complete", "refused").broken == ["no-deafness"]
-    assert Story().wake(10).report(300, "renew", "refused").broken == []
+    assert Story().wake(10).report(300, "renew", "refused").broken == ["no-deafness"]
+    assert Story().wake(10).report(300, "pause", "refused", why="CalendarRefusedError").broken == []
     assert Story().wake(10, outcome="raised").report(300, "complete", "refused").broken == []
     assert Story().wake(10).report(300, "complete").report(310, "complete", "refused").broken == []
     assert Story().wake(10).report(1_300, "complete", "refused").broken == []
+
+
+def test_a_report_that_raises_what_it_may_not_is_noticed() -> None:
+    assert Story().wake(10).report(300, "complete", "raised", why="KeyError").broken == ["no-surprise"]
+
+
+def test_an_agent_that_is_woken_before_the_time_of_its_slot_is_noticed() -> None:
+    def woken(late: float | None, *, jump: float = 0.0) -> list[str]:
+        story = Story().add(5, EventKind.CLOCK_SET, seconds=jump)
+        entered = {"attempt": 1, "wake_id": "w", "reminder": False, "lease": 600.0, "late": late}
+        return story.add(10, EventKind.WAKE_ENTERED, "ada", "1", **entered).broken
+
+    assert woken(-60.0) == ["wakes"]
+    assert woken(0.0) == woken(None) == woken(-60.0, jump=-90.0) == []
+
+
+def test_an_agent_that_is_reminded_too_soon_is_noticed() -> None:
+    assert Story().wake(10).wake(300, reminder=True).broken == ["wakes"]
+    assert Story().wake(10).report(500, "renew").wake(620, reminder=True).broken == ["wakes"]
+    assert Story().wake(10).report(500, "renew").wake(1_105, reminder=True).broken == []
+    crashed = Story().wake(10).report(500, "renew").crash(600)
+    assert crashed.wake(900, reminder=True).broken == [], "what was heard last may not have been written"
+
+
+def test_a_slot_that_is_aborted_without_a_ground_is_noticed() -> None:
+    assert Story().wake(10).update(700, "aborted").broken == ["no-invention"]
+    assert Story().wake(10).update(1_215, "aborted").broken == []
+    assert Story().wake(10).report(300, "abort").update(300, "aborted").broken == []
+    found = Story().wake(610, reminder=True)
+    assert found.update(1_215, "aborted").broken == [], "it was silent before it was found"
+    again = Story().wake(10).report(300, "abort").update(300, "aborted")
+    again.add(310, EventKind.FORGOTTEN, "ada", "1", status="ongoing")
+    assert again.update(400, "aborted").broken == [], "the calendar has forgotten"
+    for outcome, broken in (("raised", []), ("returned", ["no-invention"])):
+        locked = Story().wake(10, outcome=outcome)
+        details: dict[str, Any] = {"status": "aborted", "was": "ongoing", "outcome": "applied", "locked": True}
+        assert locked.add(20, EventKind.UPDATED, "ada", "1", **details).broken == broken
+
+
+def test_a_slot_that_is_skipped_without_being_too_late_is_noticed() -> None:
+    def skipped(grace: float | None, late: float) -> list[str]:
+        story = Story().add(0, EventKind.STARTED, on_unknown="skip", misfire_grace=grace)
+        details: dict[str, Any] = {"status": "skipped", "was": "not_started", "outcome": "applied", "late": late}
+        return story.add(20, EventKind.UPDATED, "ada", "1", **details).broken
+
+    assert skipped(None, 9_000.0) == skipped(600.0, 500.0) == ["no-invention"]
+    assert skipped(600.0, 700.0) == []
+
+
+def test_a_finish_without_minutes_is_noticed() -> None:
+    story = Story().wake(10).report(310, "complete")
+    details: dict[str, Any] = {"status": "finished", "was": "ongoing", "outcome": "applied", "minutes": None}
+    assert story.add(310, EventKind.UPDATED, "ada", "1", **details).broken == ["durations"]
+
+
+def test_a_slot_that_waits_although_its_agent_is_free_is_noticed() -> None:
+    assert Story().add(900, EventKind.WAITED, "ada", "1").broken == ["progress"]
 
 
 def finished(minutes: int, *, slot: str = "1") -> Story:
@@ -409,15 +477,14 @@ def test_a_path_and_a_url_are_as_good_as_the_calendar(calendar: Calendar, path: 
 
 
 def test_an_agent_with_more_work_than_time_is_told_overbooked(calendar: Calendar) -> None:
-    from harborcal.calendar import Recurrence
-
     for priority in (1, 2, 3):
         calendar.add_plan("ops", Recurrence(start=dt.datetime(2026, 1, 5, 9), rule="FREQ=DAILY"), 50, priority=priority)
     rehearsal = simulate(calendar, config=hourly(), agents=["ops"])
     (ops,) = rehearsal.agents
     assert ops.is_overbooked
     assert ops.planned == 170
-    assert ops.room == 50
+    assert ops.fullest is not None
+    assert (ops.fullest.work, ops.fullest.room) == (170, 50)
     assert len(ops.late) == 3
     assert "overbooked" in rehearsal.report()
     assert "minutes late, behind plan-3-2026-01-06" in rehearsal.report()
@@ -467,3 +534,163 @@ def test_a_file_that_is_no_calendar_is_refused(tmp_path: Path) -> None:
 def test_faults_that_make_no_sense_are_refused(fault: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError):
         Faults(**fault)  # type: ignore[arg-type] # that is the point
+
+
+def planned(calendar: Calendar, hour: int, *minutes: int) -> None:
+    """Put overlapping work into the calendar of ``ops``: plans may overlap."""
+    for length in minutes:
+        calendar.add_plan("ops", Recurrence(start=dt.datetime(2026, 1, 5, hour), rule="FREQ=DAILY"), length)
+
+
+def test_a_free_evening_does_not_hide_an_overbooked_morning(calendar: Calendar) -> None:
+    planned(calendar, 9, 50, 50)
+    planned(calendar, 20, 10)
+    (ops,) = simulate(calendar, config=hourly(), agents=["ops"]).agents
+    assert ops.is_overbooked
+    assert ops.fullest is not None
+    assert (ops.fullest.begins_at, ops.fullest.ends_at) == (
+        TOMORROW.replace(hour=9),
+        TOMORROW.replace(hour=9, minute=50),
+    )
+
+
+def test_what_was_cancelled_is_no_work(calendar: Calendar) -> None:
+    nine = calendar.day("ops", TOMORROW.date())[0]
+    calendar.cancel_slot(nine.key)
+    calendar.add_slot("ops", TOMORROW.replace(hour=9), 20)
+    rehearsal = simulate(calendar, config=hourly(), agents=["ops"])
+    (ops,) = rehearsal.agents
+    assert (ops.planned, ops.is_overbooked) == (20, False)
+    assert [slot.is_cancelled for slot in ops.slots] == [True, False]
+    assert "starve" not in rehearsal.report()
+
+
+def test_what_is_missed_is_told(calendar: Calendar) -> None:
+    planned(calendar, 9, 50, 50, 50)
+    rehearsal = simulate(calendar, config=SchedulerConfig(heartbeat_interval=60.0, misfire_grace=600.0), agents=["ops"])
+    (ops,) = rehearsal.agents
+    assert len(ops.starved) == 3
+    assert all(slot.is_missed for slot in ops.starved)
+    assert rehearsal.report().count("is missed, behind") == 3
+    assert rehearsal.violations == ()
+
+
+def test_what_was_already_under_way_is_what_a_slot_waits_for(calendar: Calendar) -> None:
+    planned(calendar, 8, 50)
+    calendar.add_plan("ops", Recurrence(start=dt.datetime(2026, 1, 5, 8, 10), rule="FREQ=DAILY"), 10)
+    (ops,) = simulate(calendar, config=SchedulerConfig(heartbeat_interval=60.0), agents=["ops"]).agents
+    late = next(slot for slot in ops.slots if slot.due_at.minute == 10)
+    assert late.behind == ("plan-1-2026-01-06",)
+
+
+def test_agents_that_keep_their_estimates_are_on_time(calendar: Calendar) -> None:
+    (dev,) = simulate(calendar, config=SchedulerConfig(heartbeat_interval=60.0), agents=["dev"], seed=3).agents
+    for slot in dev.slots:
+        assert slot.ended_at is not None
+        assert slot.woken_at is not None
+        assert 27 * 60 <= (slot.ended_at - slot.woken_at).total_seconds() <= 33 * 60 + 60
+
+
+def test_a_report_of_several_days_tells_the_day_and_what_it_is_about(calendar: Calendar) -> None:
+    job = {"type": "Task", "code": "T-9"}
+    calendar.add_slot("ops", TOMORROW.replace(hour=12), 50, priority=0, event_type="job", event_data=job)
+    calendar.add_plan("ops", Recurrence(start=dt.datetime(2026, 1, 5, 12), rule="FREQ=DAILY"), 50, priority=9)
+    report = simulate(calendar, config=hourly(), agents=["ops"], days=2).report()
+    assert "overbooked: 100 from Tue 06 12:00 to Tue 06 12:50" in report
+    assert "Tue 06 12:00" in report
+    assert "T-9" in simulate(calendar, config=SchedulerConfig(misfire_grace=60.0), agents=["ops"]).report()
+
+
+def test_a_rehearsal_that_begins_in_the_evening_covers_the_next_morning(calendar: Calendar) -> None:
+    evening = TOMORROW.replace(hour=18) - dt.timedelta(days=1)
+    (ops,) = simulate(calendar, config=hourly(), agents=["ops"], start=evening).agents
+    assert [slot.due_at for slot in ops.slots] == [TOMORROW.replace(hour=9)]
+
+
+def test_faults_come_so_often_a_day_however_many_days_there_are(calendar: Calendar) -> None:
+    counts = [
+        simulate(calendar, config=hourly(), agents=["ops"], days=days, faults=Faults(outages=20)).counts["outages"]
+        for days in (1, 4)
+    ]
+    assert counts[1] > 2 * counts[0] > 10
+
+
+def test_a_slot_that_nobody_is_woken_for_is_noticed_in_a_calendar_of_ones_own(
+    calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harborcal.scheduler.answers.choose", lambda *_, **__: Choice())
+    rehearsal = simulate(calendar, config=hourly())
+    assert {violation.rule for violation in rehearsal.violations} == {"progress"}
+    with pytest.raises(
+        AssertionError, match=r"simulate\(calendar, seed=0, agents=\['(dev|ops)'\], config=(.|\n)*is due"
+    ):
+        rehearsal.verify()
+
+
+def test_what_no_call_may_raise_is_a_finding_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def renew(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("harborcal.scheduler.reports.Reports.renew", renew)
+    rehearsal = simulate(seed=5, agents=2, faults=Faults(), behaviours={Behaviour.RENEW: 1})
+    assert {violation.rule for violation in rehearsal.violations} == {"no-surprise"}
+    with pytest.raises(
+        AssertionError, match=r"simulate\(seed=5, agents=1, faults=Faults\(\), behaviours=(.|\n)*KeyError"
+    ):
+        rehearsal.verify()
+
+
+def test_a_call_that_is_told_shows_the_same_again() -> None:
+    faults = Faults(crashes=2, deaths={"ada": dt.time(12)})
+    rehearsal = simulate(seed=9, agents=1, faults=faults)
+    names = {"simulate": simulate, "Faults": Faults, "datetime": dt}
+    assert eval(rehearsal.call, names).events == rehearsal.events
+    assert simulate(seed=9, agents=1).call == "simulate(seed=9, agents=1)"
+    rehearsal.verify()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"faults": "all"},
+        {"faults": {}},
+        {"config": {}},
+        {"start": dt.date(2026, 1, 5)},
+        {"start": dt.datetime(2026, 1, 5, 9)},
+        {"behaviours": {}},
+        {"behaviours": [Behaviour.FINISH]},
+        {"behaviours": {"sleep": 1.0}},
+        {"behaviours": {Behaviour.FINISH: 0.0}},
+        {"behaviours": {Behaviour.FINISH: -1.0}},
+        {"faults": Faults(deaths={"adda": dt.time(12)})},
+    ],
+    ids=str,
+)
+def test_arguments_that_look_like_something_else_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        simulate(**arguments)  # type: ignore[arg-type] # that is the point
+
+
+def test_deaths_are_times() -> None:
+    with pytest.raises(ConfigurationError, match="times of day by agent"):
+        Faults(deaths={"ada": "12:00"})  # type: ignore[dict-item] # that is the point
+
+
+def test_no_address_of_a_calendar_is_shown_whole() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        simulate("postgresql://user:secret@host/db")
+    assert "secret" not in str(refused.value)
+    with pytest.raises(ConfigurationError, match="not int"):
+        simulate(5)  # type: ignore[arg-type] # that is the point
+
+
+def test_nobody_to_rehearse_is_refused(calendar: Calendar) -> None:
+    with pytest.raises(ConfigurationError, match="there is none"):
+        simulate(calendar, agents=[])
+    with Calendar("sqlite://") as empty, pytest.raises(ConfigurationError, match="no agents"):
+        simulate(empty)
+
+
+def test_agents_may_be_named_twice_and_by_any_iterable(calendar: Calendar) -> None:
+    rehearsal = simulate(calendar, config=hourly(), agents=(name for name in ("ops", "ops", "dev")))
+    assert [agent.agent_id for agent in rehearsal.agents] == ["ops", "dev"]

@@ -19,7 +19,8 @@ def _run(count: int, seed: int) -> Outcome:
         outcome.counts.update(rehearsal.counts)
         if rehearsal.violations and not outcome.failures:
             rehearsal = rehearsal.shrink()  # the first one is looked at most
-        outcome.failures += [str(violation) for violation in rehearsal.violations]
+        if rehearsal.violations:
+            outcome.failures.append(str(rehearsal))
     return outcome
 
 

@@ -9,7 +9,7 @@ told), `world` (calendars to rehearse).
 from harborcal.testing.simulation.checker import Violation, check
 from harborcal.testing.simulation.faults import MIXED, STEADY, Behaviour, Faults
 from harborcal.testing.simulation.history import Event, EventKind
-from harborcal.testing.simulation.rehearsal import AgentStory, Rehearsal, SlotStory
+from harborcal.testing.simulation.rehearsal import AgentStory, Rehearsal, SlotStory, Stretch
 from harborcal.testing.simulation.simulate import simulate
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Faults",
     "Rehearsal",
     "SlotStory",
+    "Stretch",
     "Violation",
     "check",
     "simulate",

@@ -49,7 +49,9 @@ class Agents:
         clock: Clock,
         dice: Dice,
         history: Recorder,
+        *,
         behaviours: Mapping[Behaviour, float],
+        pace: tuple[float, float],
         scheduler: Callable[[], Scheduler | None],
     ) -> None:
         self.is_healthy = False
@@ -57,6 +59,7 @@ class Agents:
         self._dice = dice
         self._history = history
         self._behaviours = behaviours
+        self._pace = pace  # between which shares of its estimate work takes
         self._scheduler = scheduler
         self._dead: set[str] = set()
         self._gone: set[str] = set()
@@ -129,7 +132,7 @@ class Agents:
             return
         behaviour = Behaviour.FINISH if self.is_healthy else self._draw(random)
         minutes = wake.slot.estimated_duration or 30
-        work = random.uniform(40.0, 160.0) if self.is_healthy else minutes * 60 * random.uniform(0.3, 1.3)
+        work = random.uniform(40.0, 160.0) if self.is_healthy else minutes * 60 * random.uniform(*self._pace)
         job = _Job(wake.agent_id, name_of(wake.slot), wake.slot.key, behaviour, work, lease or 3_600.0)
         self._jobs[wake.wake_id] = job
         if behaviour is Behaviour.INSIDE:
@@ -257,7 +260,7 @@ class Agents:
         self._calls += 1
         number = self._calls
         self._history.add(EventKind.REPORTED, job.agent_id, job.slot, what=what, call=number)
-        error = ""
+        error: BaseException | None = None
         try:
             call(scheduler)
             # A call that comes back to a process that is gone comes back to nobody.
@@ -265,14 +268,16 @@ class Agents:
         except PowerCutError:
             outcome = "unknown"
         except (JournalError, TransportError, LifecycleError) as failure:
-            outcome, error = "failed", str(failure)
+            outcome, error = "failed", failure
         except (NoActiveSlotError, SlotMismatchError, CalendarRefusedError) as refusal:
-            outcome, error = "refused", str(refusal)
+            outcome, error = "refused", refusal
         except HarborcalError as failure:
-            outcome, error = "failed", str(failure)
+            outcome, error = "failed", failure
+        except Exception as surprise:  # noqa: BLE001 - that is a finding, and no reason to end the rehearsal
+            outcome, error = "raised", surprise
         if self._scheduler() is not scheduler:
             outcome = "unknown"
-        details = {"error": error} if error else {}
+        details = {} if error is None else {"why": type(error).__name__, "error": str(error)}
         self._history.add(
             EventKind.ANSWERED, job.agent_id, job.slot, what=what, call=number, outcome=outcome, **details
         )

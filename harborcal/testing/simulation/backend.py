@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from harborcal.clock import Clock
 from harborcal.errors import CalendarRefusedError, CalendarUnavailableError, NotSentError, TransportTimeoutError
-from harborcal.model import Heartbeat, Slot, SlotKey, SlotKind, SlotUpdate, UpdateReceipt
+from harborcal.model import Heartbeat, Slot, SlotKey, SlotKind, SlotStatus, SlotUpdate, UpdateReceipt
+from harborcal.policy import due_at
 from harborcal.testing.simulation.faults import Dice, Faults
 from harborcal.testing.simulation.history import EventKind, Recorder
 from harborcal.testing.simulation.power import Power
@@ -29,6 +30,12 @@ def name_of(slot: Slot) -> str:
     if slot.virtual_id is not None:
         return slot.virtual_id
     return str(slot.id) if slot.plan_id is None else f"plan-{slot.plan_id}-{slot.date}"
+
+
+def late_by(slot: Slot, now: dt.datetime) -> float | None:
+    """Tell how many seconds ago a slot's time was; None where it names none."""
+    due = due_at(slot, now)
+    return None if due is None else round((now - due).total_seconds(), 3)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,6 +171,8 @@ class Backend:
         """Have the calendar apply something, and write down what became of it."""
         name = self._name(key)
         was = self._statuses[name] if name in self._statuses else self._status(key)
+        if status in {"aborted", "skipped"}:
+            details |= self._facts(key)
         row = self._row(key) if self._forgets_next else None  # what makes a virtual slot real is not forgotten
         self.changed(agent_id)
         try:
@@ -200,6 +209,13 @@ class Backend:
             return str(self.calendar.slot(key).status)
         except CalendarRefusedError:
             return "unknown"
+
+    def _facts(self, key: SlotKey) -> dict[str, object]:
+        try:
+            slot = self.calendar.slot(key)
+        except CalendarRefusedError:
+            return {}
+        return {"late": late_by(slot, self._clock.now()), "locked": slot.is_admin_locked}
 
     # --- fail-over --------------------------------------------------------------------------------------------------
 
@@ -257,7 +273,7 @@ class Line:
         """Tell where a slot stands."""
         self._power.reach("update.before")
         self._backend.strike("update")
-        minutes = {} if update.actual_duration is None else {"minutes": update.actual_duration}
+        minutes = {"minutes": update.actual_duration} if update.status is SlotStatus.FINISHED else {}
         receipt = self._backend.write(
             agent_id, slot, str(update.status), lambda: self._inner.update_slot(agent_id, slot, update), **minutes
         )

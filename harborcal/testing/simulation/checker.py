@@ -6,18 +6,23 @@ The rules, by their names:
   may have ended: its wake raised or hung, its agent reported its end (or may have), the calendar was told so, a user or
   the calendar changed the slot under it, or its agent was silent for two leases.
 - ``wakes``: the wake of one attempt is entered once, and once more after each crash where ``on_unknown`` is
-  ``repeat``; its agent is reminded at most once per silence; a number names one attempt of a slot only.
+  ``repeat``, and never before its slot's time; its agent is reminded at most once per silence, and not before that has
+  lasted for a lease; a number names one attempt of a slot only.
 - ``order``: what the calendar applies is legal, and nothing but the same again follows a terminal update, unless the
   calendar forgot it or a user changed the slot.
-- ``no-invention``: the calendar is told ``finished`` only after the slot's agent said so.
-- ``no-loss``: where an agent was told that its completion is accepted, the slot ends as finished, or the completion is
-  shown as late, or a user changed the slot.
-- ``no-deafness``: an agent whose attempt lives is not told that it holds no slot when it reports the end.
-- ``durations``: the minutes that the calendar is told are those from the wake to the report, without pauses.
+- ``no-invention``: the calendar is told ``finished`` only after the slot's agent said so; ``aborted`` only after its
+  agent said so, after two leases of silence, or where a locked slot cannot be given back otherwise; ``skipped`` only
+  where the slot is later than ``misfire_grace``.
+- ``no-loss``: where an agent was told that its completion is accepted, the slot ends as finished; or the completion is
+  shown as late, if it came after two leases of silence; or a user cancelled or moved the slot under it.
+- ``no-deafness``: an agent whose attempt lives is not told that it holds no slot, whatever it reports.
+- ``no-surprise``: a report raises nothing but errors of harborcal's.
+- ``durations``: the minutes that the calendar is told are those from the wake to the report, without pauses; it is told
+  minutes with every finish.
 - ``no-block``: an attempt ends within two leases of its agent's last sign of life, not counting outages, crashes and
   pauses.
 - ``progress``: some time after all faults have stopped nothing is active, nothing is on its way, and every due slot of
-  a living agent has ended.
+  a living agent has ended; where nothing ever goes wrong no slot waits for long while its agent is free.
 - ``sums``: at every look the sums agree.
 - ``agreement``: what the journal says was delivered last is what the calendar says in the end.
 """
@@ -123,13 +128,23 @@ class _Attempt:
     lease: float | None
     sign_at: float  # when its agent was heard last, or woken
     grace: float = 0.0  # what crashes, outages and set clocks since then may add to a lease, or take from it
+    may_be_forgotten: bool = False  # its last sign of life: those of a quarter of a lease are written as one
+    had_expired: bool = False  # before its agent was heard again
     may_be_over: bool = False  # its end was told to somebody
     is_over: bool = False  # and surely arrived
     may_rest: bool = False
 
     def may_have_expired(self, elapsed: float) -> bool:
         """Tell whether its agent may have been given up by now."""
-        return self.lease is not None and elapsed >= self.sign_at + 2 * self.lease - self.grace - _HAIR
+        return self.lease is not None and elapsed >= self._known_at() + 2 * self.lease - self.grace - _HAIR
+
+    def _known_at(self) -> float:
+        """Tell since when, at the earliest, our process thinks it silent."""
+        return self.sign_at - (self.lease or 0.0) / 4 * self.may_be_forgotten
+
+    def may_be_reminded(self, elapsed: float) -> bool:
+        """Tell whether its agent may have been silent for a lease by now."""
+        return self.lease is not None and elapsed >= self._known_at() + self.lease - self.grace - _HAIR
 
     def is_overdue(self, elapsed: float, delays: float) -> bool:
         """Tell whether its agent should have been given up by now."""
@@ -184,7 +199,8 @@ class _Attempts:
                 event.details["attempt"],
                 event.details["wake_id"],
                 float(lease) if isinstance(lease, int | float) else None,
-                event.elapsed,
+                # Whose first wake is a reminder was found at work, and has been silent for a lease.
+                event.elapsed - (float(lease) if event.details["reminder"] and isinstance(lease, int | float) else 0.0),
             )
         )
 
@@ -205,7 +221,8 @@ class _Attempts:
             return
         for one in self._of(event):
             if outcome == "accepted":
-                one.sign_at, one.grace = event.elapsed, 0.0
+                one.had_expired |= one.may_have_expired(event.elapsed)
+                one.sign_at, one.grace, one.may_be_forgotten = event.elapsed, 0.0, False
             if what in {"complete", "abort"}:
                 one.may_be_over = True
                 one.is_over |= outcome == "accepted"
@@ -232,6 +249,7 @@ class _Attempts:
         self._down_since = event.elapsed
         for one in self.every:
             one.grace += 60.0
+            one.may_be_forgotten = True
 
     def _started(self, event: Event) -> None:
         if self._down_since is not None:
@@ -312,6 +330,8 @@ class _Wakes:
 
 def _wakes(history: Sequence[Event]) -> Iterator[Violation]:
     by_id: dict[object, _Wakes] = {}
+    attempts = _Attempts()
+    jumps = 0.0
     names: dict[tuple[str, str, object], object] = {}
     slots: dict[tuple[str, str], list[_Wakes]] = defaultdict(list)
     crashes, repeats = 0, False
@@ -328,9 +348,28 @@ def _wakes(history: Sequence[Event]) -> Iterator[Violation]:
             if wake_id not in by_id:
                 slots[event.agent_id, event.slot].append(by_id.setdefault(wake_id, _Wakes()))
             yield from _enter(event, by_id[wake_id], crashes=crashes, repeats=repeats)
+            yield from _untimely(event, attempts, jumps)
             name = (event.agent_id, event.slot, event.details["attempt"])
             if names.setdefault(name, wake_id) != wake_id:
                 yield _break("wakes", event, f"attempt {event.details['attempt']} of slot {event.slot} is another one")
+        elif event.kind is EventKind.CLOCK_SET:
+            jumps += abs(_number(event, "seconds"))
+        attempts.follow(event)
+
+
+def _untimely(event: Event, attempts: _Attempts, jumps: float) -> Iterator[Violation]:
+    late = event.details.get("late")
+    if not event.details["reminder"]:
+        if isinstance(late, int | float) and late < -_HAIR - jumps:
+            yield _break(
+                "wakes", event, f"{event.agent_id} is woken {-late:.0f} s before the time of slot {event.slot}"
+            )
+        return
+    known = next((one for one in attempts.every if one.wake_id == event.details["wake_id"]), None)
+    if known is not None and not known.may_be_reminded(event.elapsed):
+        yield _break(
+            "wakes", event, f"{event.agent_id} is reminded of slot {event.slot}, and was not silent for a lease"
+        )
 
 
 def _enter(event: Event, wakes: _Wakes, *, crashes: int, repeats: bool) -> Iterator[Violation]:
@@ -370,41 +409,117 @@ def _order(history: Sequence[Event]) -> Iterator[Violation]:
 
 
 def _no_invention(history: Sequence[Event]) -> Iterator[Violation]:
-    said: set[tuple[str, str]] = set()
+    ends = _Ends()
     for event in history:
-        if event.kind is EventKind.REPORTED and event.details["what"] == "complete":
-            said.add((event.agent_id, event.slot))
-            continue
-        is_finish = event.kind is EventKind.UPDATED and event.details["status"] == "finished"
-        if is_finish and (event.agent_id, event.slot) not in said:
-            yield _break("no-invention", event, f"nobody said that slot {event.slot} is finished")
+        is_told = event.kind is EventKind.UPDATED and event.details["outcome"] == "applied"
+        if is_told and not ends.was_told(event) and not ends.has_ground(event):
+            text = f"slot {event.slot} is {event.details['status']}, and nobody and nothing has said so"
+            yield _break("no-invention", event, text)
+        ends.follow(event)
+
+
+class _Ends:
+    """Knows what a slot may end by."""
+
+    def __init__(self) -> None:
+        self._attempts = _Attempts()
+        self._said: set[tuple[str, str, object]] = set()
+        self._told: dict[str, object] = {}  # the last status of each slot, since its latest wake
+        self._returned: set[str] = set()  # slots whose latest wake has returned
+        self._grace: float | None = None
+        self._jumps = 0.0
+
+    def was_told(self, event: Event) -> bool:
+        """Tell whether the calendar was told the same before, of the same attempt: it has forgotten."""
+        return self._told.get(event.slot) == event.details["status"]
+
+    def has_ground(self, event: Event) -> bool:
+        """Tell whether there is a reason for what the calendar is told."""
+        status = event.details["status"]
+        if status == "finished":
+            return (event.agent_id, event.slot, "complete") in self._said
+        if status == "skipped":
+            return self._is_missed(event)
+        if status != "aborted" or (event.agent_id, event.slot, "abort") in self._said:
+            return True
+        own = [one for one in self._attempts.every if one.slot == event.slot]
+        if any(one.had_expired or one.may_have_expired(event.elapsed) for one in own):
+            return True
+        # A locked one cannot be given back, nor skipped, in any other way.
+        is_locked = bool(event.details.get("locked"))
+        return is_locked and (self._is_missed(event) or event.slot not in self._returned)
+
+    def _is_missed(self, event: Event) -> bool:
+        late = event.details.get("late")
+        if self._grace is None or not isinstance(late, int | float):
+            return False
+        return late > self._grace - self._jumps - _HAIR
+
+    def follow(self, event: Event) -> None:
+        """Enter what happened."""
+        self._attempts.follow(event)
+        if event.kind is EventKind.STARTED:
+            grace = event.details.get("misfire_grace")
+            self._grace = float(grace) if isinstance(grace, int | float) else None
+        elif event.kind is EventKind.REPORTED:
+            self._said.add((event.agent_id, event.slot, event.details["what"]))
+        elif event.kind is EventKind.CLOCK_SET:
+            self._jumps += abs(_number(event, "seconds"))
+        elif event.kind is EventKind.UPDATED and event.details["outcome"] != "refused":
+            self._told[event.slot] = event.details["status"]
+        elif event.kind is EventKind.WAKE_ENTERED:
+            self._returned.discard(event.slot)
+            self._told.pop(event.slot, None)
+        elif event.kind is EventKind.WAKE_LEFT and event.details["outcome"] == "returned":
+            self._returned.add(event.slot)
+        elif event.kind is EventKind.WAKE_HUNG:
+            self._returned.discard(event.slot)
 
 
 def _no_loss(history: Sequence[Event]) -> Iterator[Violation]:
+    attempts = _Attempts()
     accepted: set[str] = set()
+    may_be_late: set[str] = set()
     changed: set[str] = set()
     for event in history:
         is_completion = event.kind is EventKind.ANSWERED and event.details["what"] == "complete"
         if is_completion and event.details["outcome"] == "accepted":
             accepted.add(event.slot)
-        elif event.kind is EventKind.CHANGED:
+            own = [one for one in attempts.every if one.slot == event.slot]
+            if any(one.may_have_expired(event.elapsed) for one in own):
+                may_be_late.add(event.slot)
+        elif event.kind is EventKind.CHANGED and event.details["what"] in {"cancelled", "moved"}:
             changed.add(event.slot)
+        elif event.kind is EventKind.WAKE_ENTERED and not event.details["reminder"]:
+            changed.discard(event.slot)  # it was woken for as it is now
         elif event.kind is EventKind.ENDED and event.slot in accepted - changed:
             status = event.details["status"]
-            if status != "finished" and not event.details["is_late"]:
+            is_late = event.details["is_late"] and event.slot in may_be_late
+            if status != "finished" and not is_late:
                 yield _break("no-loss", event, f"slot {event.slot} was completed, and ended as {status}")
+        attempts.follow(event)
+
+
+_DEAF = frozenset({"NoActiveSlotError", "SlotMismatchError"})
 
 
 def _no_deafness(history: Sequence[Event]) -> Iterator[Violation]:
     attempts = _Attempts()
     for event in history:
-        is_end = event.kind is EventKind.ANSWERED and event.details["what"] in {"complete", "abort"}
-        if is_end and event.details["outcome"] == "refused":
+        is_answer = event.kind is EventKind.ANSWERED
+        if is_answer and event.details["outcome"] == "refused" and event.details.get("why") in _DEAF:
             for one in attempts.live(event.elapsed):
                 if (one.agent_id, one.slot) == (event.agent_id, event.slot):
                     text = f"{one.agent_id} is at slot {one.slot}, and its {event.details['what']} is refused"
                     yield _break("no-deafness", event, text)
         attempts.follow(event)
+
+
+def _no_surprise(history: Sequence[Event]) -> Iterator[Violation]:
+    for event in history:
+        if event.kind is EventKind.ANSWERED and event.details["outcome"] == "raised":
+            words = f"{event.details['why']}: {event.details.get('error')}"
+            yield _break("no-surprise", event, f"{event.details['what']} of slot {event.slot} raised {words}")
 
 
 @dataclasses.dataclass(slots=True)
@@ -468,8 +583,10 @@ def _is_given_back(event: Event) -> bool:
 
 
 def _compare(event: Event, stint: _Stint) -> Iterator[Violation]:
-    minutes = event.details.get("minutes")
-    if isinstance(minutes, int) and all(abs(minutes - worked) > 1 for worked in stint.worked):
+    minutes = event.details.get("minutes", 0)
+    if minutes is None and event.details["outcome"] != "refused":
+        yield _break("durations", event, f"slot {event.slot} is finished, and the calendar is told no minutes")
+    if isinstance(minutes, int) and minutes and all(abs(minutes - worked) > 1 for worked in stint.worked):
         told = " or ".join(map(str, sorted(stint.worked)))
         yield _break("durations", event, f"slot {event.slot} took {told} minutes, and the calendar is told {minutes}")
 
@@ -479,7 +596,9 @@ def _compare(event: Event, stint: _Stint) -> Iterator[Violation]:
 
 def _progress(history: Sequence[Event]) -> Iterator[Violation]:
     for event in history:
-        if event.kind is EventKind.ENDED and event.details["is_live"]:
+        if event.kind is EventKind.WAITED:
+            yield _break("progress", event, f"slot {event.slot} is due, {event.agent_id} is free, and is not woken")
+        elif event.kind is EventKind.ENDED and event.details["is_live"]:
             status = str(event.details["status"])
             if status in _UNDER_WAY:
                 yield _break("progress", event, f"slot {event.slot} is {status} for ever")
@@ -501,9 +620,9 @@ def _sums(history: Sequence[Event]) -> Iterator[Violation]:
                 yield _break("sums", event, "the account is not balanced")
 
 
-def _number(event: Event, name: str) -> int:
+def _number(event: Event, name: str) -> float:
     value = event.details[name]
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int | float) else 0
 
 
 def _agreement(history: Sequence[Event]) -> Iterator[Violation]:
@@ -524,6 +643,7 @@ _RULES: tuple[Callable[[Sequence[Event]], Iterator[Violation]], ...] = (
     _no_invention,
     _no_loss,
     _no_deafness,
+    _no_surprise,
     _durations,
     _no_block,
     _progress,

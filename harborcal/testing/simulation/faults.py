@@ -3,7 +3,6 @@
 import dataclasses
 import datetime as dt
 import enum
-import math
 from collections.abc import Mapping
 from random import Random
 from types import MappingProxyType
@@ -108,6 +107,9 @@ class Faults:
             most = 1.0 if name in _SHARES else 1_000.0
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
                 raise ConfigurationError(f"{name} is a number in 0..{most:g}, not {value!r}")
+        deaths: object = self.deaths
+        if not isinstance(deaths, Mapping) or not all(isinstance(when, dt.time) for when in deaths.values()):
+            raise ConfigurationError("deaths are times of day by agent: {'ada': time(12)}")
         if any(when.tzinfo is not None for when in self.deaths.values()):
             raise ConfigurationError("deaths are times of day in UTC, without a zone")
 
@@ -135,6 +137,10 @@ class Faults:
         """Which kinds of faults there are."""
         return tuple(name for name in (*_SHARES, *_COUNTS) if getattr(self, name))
 
+    def __repr__(self) -> str:
+        told = [f"{kind}={getattr(self, kind)!r}" for kind in self.kinds]
+        return f"Faults({', '.join([*told, *([f'deaths={dict(self.deaths)!r}'] if self.deaths else [])])})"
+
     def without(self, kind: str) -> Self:
         """Return the same without one kind."""
         changes: dict[str, Any] = {kind: 0.0}
@@ -161,9 +167,8 @@ class Dice:
     def times(self, concern: str, per_day: float, span: float) -> list[float]:
         """Draw at which moments of a span, in seconds, something happens."""
         stream, moments = self.of(concern), []
-        count, product = 0, stream.random()
-        while per_day > 0 and product > math.exp(-per_day):  # a Poisson number
-            count += 1
-            product *= stream.random()
-        moments = [stream.uniform(0.0, span) for _ in range(count)]
-        return sorted(moments)
+        at = stream.expovariate(per_day / span) if per_day > 0 else span
+        while at < span:
+            moments.append(at)
+            at += stream.expovariate(per_day / span)
+        return moments

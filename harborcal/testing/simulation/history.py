@@ -13,7 +13,7 @@ class EventKind(enum.StrEnum):
     """What an event speaks of; behind each the details that it carries."""
 
     STARTED = "started"
-    """Our process began: ``on_unknown``."""
+    """Our process began: ``on_unknown``, ``misfire_grace``."""
     CRASHED = "crashed"
     """Our process ended, without a chance to do anything: ``point``."""
     OUTAGE_BEGAN = "outage began"
@@ -25,7 +25,8 @@ class EventKind(enum.StrEnum):
     FELL_ILL = "fell ill"
     """From now on things go wrong again."""
     WAKE_ENTERED = "wake entered"
-    """The host was called: ``attempt``, ``wake_id``, ``reminder``, ``lease`` (seconds, or None)."""
+    """The host was called: ``attempt``, ``wake_id``, ``reminder``, ``lease`` (seconds, or None), ``late`` (seconds
+    since the slot's time, negative before it)."""
     WAKE_HUNG = "wake hung"
     """The host's call is about to have taken longer than it may: ``wake_id``."""
     WAKE_LEFT = "wake left"
@@ -34,9 +35,11 @@ class EventKind(enum.StrEnum):
     REPORTED = "reported"
     """An agent calls: ``what``, ``call`` (a number)."""
     ANSWERED = "answered"
-    """Its call ended: ``what``, ``call``, ``outcome`` (``accepted``, ``refused``, ``failed``, ``unknown``)."""
+    """Its call ended: ``what``, ``call``, ``outcome`` (``accepted``, ``refused``, ``failed``, ``unknown``, ``raised``:
+    what no call may raise), ``why`` (the class of what was raised)."""
     UPDATED = "updated"
-    """The calendar was told: ``status``, ``was``, ``outcome`` (``applied``, ``repeated``, ``refused``), ``minutes``."""
+    """The calendar was told: ``status``, ``was``, ``outcome`` (``applied``, ``repeated``, ``refused``), ``minutes``,
+    and of what ends without a finish ``late`` (seconds since its time) and ``locked``."""
     FORGOTTEN = "forgotten"
     """The calendar failed over, and is as before its last write: ``status``."""
     CHANGED = "changed"
@@ -45,6 +48,8 @@ class EventKind(enum.StrEnum):
     RETURNED = "returned"
     LOOKED = "looked"
     """The sums at this moment: ``accepted``, ``delivered``, ``pending``, ``dead``, ``is_balanced``."""
+    WAITED = "waited"
+    """A slot has been due for long although its agent is free, and nothing goes wrong."""
     ENDED = "ended"
     """A slot at the end of a healed world: ``status``, ``is_due``, ``is_live`` (its agent), ``is_late``, ``told``."""
     OVER = "over"

@@ -14,7 +14,7 @@ from harborcal.policy import SHORTEST_LEASE
 from harborcal.scheduler import Scheduler
 from harborcal.testing.clocks import FakeClock
 from harborcal.testing.simulation.agents import Agents
-from harborcal.testing.simulation.backend import Backend, ClaimingLine, Line, name_of
+from harborcal.testing.simulation.backend import Backend, ClaimingLine, Line, late_by, name_of
 from harborcal.testing.simulation.faults import Dice, Faults
 from harborcal.testing.simulation.history import EventKind, Recorder
 from harborcal.testing.simulation.power import Power, PowerCutError, ProcessClock
@@ -79,6 +79,7 @@ class ModelledHost:
             wake_id=wake.wake_id,
             reminder=wake.reminder,
             lease=lease,
+            late=late_by(wake.slot, self._clock.now()),
         )
         outcome, reached = "cut", _Reach.NOBODY
         try:
@@ -257,7 +258,9 @@ class Process:
         """Start, on what the last process has left."""
         self._bury()
         power = self._power = Power(self._strikes, self._cut)
-        self._history.add(EventKind.STARTED, on_unknown=self._config.on_unknown)
+        self._history.add(
+            EventKind.STARTED, on_unknown=self._config.on_unknown, misfire_grace=self._config.misfire_grace
+        )
         try:
             scheduler = self._build(power)
             if power.is_on:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harborcal.journal import Letter, LetterState
-from harborcal.model import Agent, SchedulerConfig, Slot
+from harborcal.model import Agent, AgentStatus, SchedulerConfig, Slot
 from harborcal.policy import due_at
 from harborcal.testing.clocks import FakeClock
 from harborcal.testing.simulation import world
@@ -27,6 +27,7 @@ _QUIET_EVERY = 300.0
 _TAIL_AT_LEAST = 1_200.0
 _TAIL_AT_MOST = 7 * _HOUR
 _DUE_SINCE = dt.timedelta(minutes=15)
+_ASLEEP = frozenset({AgentStatus.EXHAUSTED, AgentStatus.OFFLINE})
 
 
 class Run:
@@ -44,6 +45,7 @@ class Run:
         config: SchedulerConfig,
         folder: Path,
         claims: bool,
+        pace: tuple[float, float],
     ) -> None:
         self.history = Recorder(clock)
         self.counts: Counter[str] = Counter()
@@ -53,7 +55,9 @@ class Run:
         self._agent_ids = list(agent_ids)
         self._faults = faults
         self._backend = Backend(calendar, clock, faults, dice, self.history)
-        self._agents = Agents(clock, dice, self.history, behaviours, lambda: self._process.scheduler)
+        self._agents = Agents(
+            clock, dice, self.history, behaviours=behaviours, pace=pace, scheduler=lambda: self._process.scheduler
+        )
         self._process = Process(
             path=folder / "journal",
             clock=clock,
@@ -67,6 +71,8 @@ class Run:
             claims=claims,
         )
         self._is_healthy = False
+        self._is_calm = not faults.kinds and config.misfire_grace is None
+        self._patience = max(_DUE_SINCE, 3 * dt.timedelta(seconds=config.heartbeat_interval))
 
     # --- a day ------------------------------------------------------------------------------------------------------
 
@@ -187,6 +193,17 @@ class Run:
                 dead=delivery.dead,
                 is_balanced=scheduler.account().is_balanced,
             )
+        if scheduler is not None and self._is_calm:
+            self._look_at_the_free({active.agent_id for active in scheduler.status().active})
+
+    def _look_at_the_free(self, busy: set[str]) -> None:
+        """Write down what is due for agents that are free: where nothing goes wrong there is no such slot."""
+        awake = {agent.id for agent in self._calendar.agents() if agent.status not in _ASLEEP}
+        for agent_id in self._agent_ids:
+            if agent_id in awake - busy and self._lives(agent_id):
+                for slot in self._today(agent_id):
+                    if slot.status.is_pending and self._is_due(slot, self._patience):
+                        self.history.add(EventKind.WAITED, agent_id, name_of(slot))
 
     def _is_quiet(self) -> bool:
         scheduler = self._process.scheduler

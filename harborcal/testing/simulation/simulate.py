@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from harborcal.errors import ConfigurationError
+from harborcal.grammar import clean
 from harborcal.model import SchedulerConfig, Slot, SlotStatus
 from harborcal.policy import due_at
 from harborcal.testing.clocks import MONDAY_MORNING, FakeClock
@@ -75,9 +77,10 @@ def simulate(
     if type(seed) is not int:
         raise ConfigurationError(f"seed is a whole number, not {seed!r}")
     is_drawn = calendar is None
+    _check(faults=faults, config=config, start=start, behaviours=behaviours)
     wish = _Wish(
         days=days,
-        agents=agents,
+        agents=agents if agents is None or isinstance(agents, int | str) else list(agents),
         seed=seed,
         faults=faults or (Faults.all() if is_drawn else Faults()),
         config=config or (DRAWN_CONFIG if is_drawn else SchedulerConfig()),
@@ -98,6 +101,49 @@ class _Wish:
     config: SchedulerConfig
     start: dt.datetime | None
     behaviours: Mapping[Behaviour, float]
+
+    def call(self, *, is_drawn: bool) -> str:
+        """Write the call that asks for the same."""
+        usual = dataclasses.replace(
+            self,
+            days=1,
+            agents=None,
+            faults=Faults.all() if is_drawn else Faults(),
+            config=DRAWN_CONFIG if is_drawn else SchedulerConfig(),
+            start=None,
+            behaviours=MIXED if is_drawn else STEADY,
+        )
+        arguments = [] if is_drawn else ["calendar"]
+        arguments.append(f"seed={self.seed}")
+        for name in ("days", "agents", "faults", "config", "start", "behaviours"):
+            value = getattr(self, name)
+            if value != getattr(usual, name):
+                arguments.append(f"{name}={dict(value) if isinstance(value, Mapping) else value!r}")
+        return f"simulate({', '.join(arguments)})"
+
+
+def _check(*, faults: object, config: object, start: object, behaviours: object) -> None:
+    """Refuse what is no argument, in words.
+
+    Raises:
+        ConfigurationError: One is not what it should be.
+    """
+    for name, value, kind in (("faults", faults, Faults), ("config", config, SchedulerConfig)):
+        if value is not None and not isinstance(value, kind):
+            raise ConfigurationError(f"{name} is a {kind.__name__}, not {type(value).__name__}")
+    if start is not None and (not isinstance(start, dt.datetime) or start.tzinfo is None):
+        raise ConfigurationError(f"start is an aware instant, not {start!r}")
+    if behaviours is None:
+        return
+    if not isinstance(behaviours, Mapping) or not behaviours:
+        raise ConfigurationError("behaviours say how often agents behave in which way: {Behaviour.FINISH: 3.0, ...}")
+    for kind_of, weight in behaviours.items():
+        if not isinstance(kind_of, Behaviour):
+            raise ConfigurationError(f"an agent's behaviour is a Behaviour, not {kind_of!r}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise ConfigurationError(f"the weight of {kind_of} is a number of 0 or more, not {weight!r}")
+    if not sum(behaviours.values()):
+        raise ConfigurationError("behaviours without any weight say nothing")
 
 
 @contextlib.contextmanager
@@ -134,7 +180,9 @@ def _draw(wish: _Wish) -> Rehearsal:
             config=chosen,
             folder=folder,
             claims=claims,
+            pace=(0.3, 1.3),
         )
+        _check_deaths(wish.faults, agent_ids)
         run.kill(wish.faults.deaths, morning)
         run.start()
         for day in range(wish.days):
@@ -146,10 +194,11 @@ def _draw(wish: _Wish) -> Rehearsal:
                 run.sleep((morning + _DAY * (day + 1) - clock.now()).total_seconds())
                 run.fall_ill()
         run.end()
-        stories = _stories(drawn, agent_ids, morning, wish.days, run.history.events)
+        dates = [morning.date() + _DAY * number for number in range(wish.days)]
+        stories = _stories(drawn, agent_ids, dates, run.history.events)
 
     fewer = [] if count == 1 else [count - 1]
-    return _rehearsal(wish, morning, run, stories, lambda: map(_draw, _simpler(wish, fewer)))
+    return _rehearsal(wish, morning, run, stories, lambda: map(_draw, _simpler(wish, fewer)), is_drawn=True)
 
 
 def _varied(variety: Random) -> SchedulerConfig:
@@ -186,31 +235,55 @@ def _copy(calendar: "Calendar | Path | str", wish: _Wish) -> Rehearsal:
             config=wish.config,
             folder=folder,
             claims=True,
+            pace=(0.9, 1.1),
         )
+        _check_deaths(wish.faults, agent_ids)
         run.kill(wish.faults.deaths, clock.now())
         run.start()
         began = clock.now()
-        run.work(wish.days * _DAY.total_seconds())
+        for _ in range(wish.days):
+            run.work(_DAY.total_seconds())
         run.heal()
         run.rest(3 * 3600.0)
-        run.close_day([began.date() + _DAY * number for number in range(wish.days)])
+        dates = _dates(began, wish.days)
+        run.close_day(dates)
         run.end()
-        stories = _stories(copy, agent_ids, began, wish.days, run.history.events)
+        stories = _stories(copy, agent_ids, dates, run.history.events)
     fewer = [[one for one in agent_ids if one != gone] for gone in agent_ids] if len(agent_ids) > 1 else []
     return _rehearsal(
-        wish, began, run, stories, lambda: (_copy(calendar, simpler) for simpler in _simpler(wish, fewer))
+        wish,
+        began,
+        run,
+        stories,
+        lambda: (_copy(calendar, simpler) for simpler in _simpler(wish, fewer)),
+        is_drawn=False,
     )
 
 
 def _chosen(agents: int | Iterable[str] | None, known: Sequence[str]) -> list[str]:
+    if not known:
+        raise ConfigurationError("the calendar has no agents: there is nothing to rehearse")
     if agents is None:
         return list(known)
+    if agents == []:
+        raise ConfigurationError("agents are the ids of those to rehearse, and there is none")
     if isinstance(agents, int | str):
         raise ConfigurationError(f"agents are the ids of those to rehearse, not {agents!r}")
-    chosen = list(agents)
+    chosen = list(dict.fromkeys(agents))
     if strangers := [agent_id for agent_id in chosen if agent_id not in known]:
         raise ConfigurationError(f"the calendar knows no agent {', '.join(map(repr, strangers[:3]))}")
     return chosen
+
+
+def _check_deaths(faults: Faults, agent_ids: Sequence[str]) -> None:
+    if strangers := [agent_id for agent_id in faults.deaths if agent_id not in agent_ids]:
+        raise ConfigurationError(f"deaths: there is no agent {', '.join(map(repr, strangers[:3]))} in this rehearsal")
+
+
+def _dates(began: dt.datetime, days: int) -> list[dt.date]:
+    """List the dates of a rehearsal; one that does not begin at midnight ends on the date after its last day."""
+    last = began + _DAY * days - dt.timedelta(microseconds=1)
+    return [began.date() + _DAY * number for number in range((last.date() - began.date()).days + 1)]
 
 
 # --- simpler ones ---------------------------------------------------------------------------------------------------
@@ -235,6 +308,8 @@ def _rehearsal(
     run: "Run",
     stories: tuple[AgentStory, ...],
     shorter: Callable[[], Iterator[Rehearsal]],
+    *,
+    is_drawn: bool,
 ) -> Rehearsal:
     events = run.history.events
     return Rehearsal(
@@ -245,12 +320,13 @@ def _rehearsal(
         violations=tuple(dataclasses.replace(violation, seed=wish.seed) for violation in check(events)),
         counts=dict(run.counts),
         agents=stories,
+        call=wish.call(is_drawn=is_drawn),
         shorter=shorter,
     )
 
 
 def _stories(
-    calendar: "Calendar", agent_ids: Sequence[str], began: dt.datetime, days: int, events: Sequence[Event]
+    calendar: "Calendar", agent_ids: Sequence[str], dates: Sequence[dt.date], events: Sequence[Event]
 ) -> tuple[AgentStory, ...]:
     died = {
         event.agent_id: event.at for event in events if event.kind is EventKind.DIED and event.details.get("for_good")
@@ -258,7 +334,7 @@ def _stories(
     return tuple(
         AgentStory(
             agent_id=agent_id,
-            slots=_slots_of(calendar, agent_id, began, days, events),
+            slots=_slots_of(calendar, agent_id, dates, events),
             died_at=died.get(agent_id),
         )
         for agent_id in agent_ids
@@ -266,13 +342,11 @@ def _stories(
 
 
 def _slots_of(
-    calendar: "Calendar", agent_id: str, began: dt.datetime, days: int, events: Sequence[Event]
+    calendar: "Calendar", agent_id: str, dates: Sequence[dt.date], events: Sequence[Event]
 ) -> tuple[SlotStory, ...]:
     own = [event for event in events if event.agent_id == agent_id]
     wakes = [event for event in own if event.kind is EventKind.WAKE_ENTERED and not event.details["reminder"]]
-    slots = [
-        slot for number in range(days) for slot in calendar.day(agent_id, began.date() + _DAY * number, everything=True)
-    ]
+    slots = [slot for date in dates for slot in calendar.day(agent_id, date, everything=True)]
     return tuple(_story_of(agent_id, slot, wakes, own) for slot in slots)
 
 
@@ -281,11 +355,12 @@ def _story_of(agent_id: str, slot: Slot, wakes: Sequence[Event], own: Sequence[E
     due = due_at(slot, MONDAY_MORNING) or MONDAY_MORNING
     mine = [wake for wake in wakes if wake.slot == name]
     woken_at = mine[0].at if mine else None
-    ends = [event.at for event in own if event.slot == name and _is_end(event)]
-    waited = [
-        wake.slot for wake in wakes if wake.slot != name and due <= wake.at and (not mine or wake.at < mine[0].at)
-    ]
+    ends = [event for event in own if event.slot == name and _is_end(event)]
+    waited = [wake.slot for wake in wakes if wake.slot != name and _is_between(wake, due, woken_at, own)]
     is_behind = woken_at is None or (woken_at - due).total_seconds() > 0
+    data = slot.event_data or {}
+    what = next((str(data[key]) for key in ("code", "task_code", "event") if data.get(key)), "")
+    was_left_out = not mine and slot.status in {SlotStatus.SKIPPED, SlotStatus.ABORTED}
     return SlotStory(
         agent_id=agent_id,
         slot=name,
@@ -295,9 +370,23 @@ def _story_of(agent_id: str, slot: Slot, wakes: Sequence[Event], own: Sequence[E
         status=slot.status,
         woken_at=woken_at,
         wakes=len(mine),
-        ended_at=ends[-1] if ends else None,
+        ended_at=ends[-1].at if ends else None,
         behind=tuple(dict.fromkeys(waited)) if is_behind else (),
+        what=clean(what, 60),
+        is_missed=was_left_out and bool(ends),
+        is_cancelled=was_left_out and not ends,
     )
+
+
+def _is_between(wake: Event, due: dt.datetime, until: dt.datetime | None, own: Sequence[Event]) -> bool:
+    """Tell whether the agent was at another slot while this one waited, from its time until it was woken for."""
+    if until is not None and wake.at >= until:
+        return False
+    if wake.at >= due:
+        return True
+    after = (event.at for event in own if event.slot == wake.slot and _is_end(event) and event.elapsed >= wake.elapsed)
+    end = next(after, None)
+    return end is None or end > due
 
 
 def _is_end(event: Event) -> bool:

@@ -148,6 +148,9 @@ def _file_of(source: Path | str) -> Path:
         if path is None:
             raise ConfigurationError("a calendar in memory is handed in as the Calendar itself, not by its URL")
         return path
-    if "://" in str(source):
-        raise ConfigurationError(f"a rehearsal takes a Calendar, or the path or URL of one, not {source!r}")
+    given: object = source
+    if not isinstance(given, str | Path) or "://" in str(given):
+        # Never the whole of an address: it may hold a password.
+        shown = str(given).partition("://")[0] if isinstance(given, str | Path) else type(given).__name__
+        raise ConfigurationError(f"a rehearsal takes a Calendar, or the path or URL of one in SQLite, not {shown}")
     return Path(source).absolute()
