@@ -24,6 +24,7 @@ class _Specimen:
     remains: bytes  # of a write that was under way
     allowed: tuple[Picture, ...]
     earlier: bytes  # what the file was some time before
+    before: Picture  # and what it told then: where all its pages are brought back nothing can tell
 
 
 # --- kinds of damage ------------------------------------------------------------------------------------------------
@@ -119,8 +120,8 @@ def _specimens(path: Path, seed: int) -> list[_Specimen]:
         earlier = files[str(path)]
         recording = record(path, files, random, (6, 12, 25, 50)[number])
         files = recording.seen_after()
-        at_rest = recording.told[-1][2]
-        specimens.append(_Specimen(f"at rest {number}", files[str(path)], b"", (at_rest,), earlier))
+        before, at_rest = recording.told[0][2], recording.told[-1][2]
+        specimens.append(_Specimen(f"at rest {number}", files[str(path)], b"", (at_rest,), earlier, before))
         under_way = [
             cut
             for cut, step in enumerate(recording.steps, 1)
@@ -135,6 +136,7 @@ def _specimens(path: Path, seed: int) -> list[_Specimen]:
                     seen.get(f"{path}-journal", b""),
                     tuple(recording.allowed_after(cut).values()),
                     earlier,
+                    before,
                 )
             )
     return specimens
@@ -169,7 +171,10 @@ def _judge(path: Path, specimen: _Specimen, content: bytes, random: Random, outc
         return ""
     try:
         outcome.counts["opened"] += 1
-        if picture(journal) not in specimen.allowed:
+        found = picture(journal)
+        if found == specimen.before and found not in specimen.allowed:
+            outcome.counts["older files as a whole"] += 1
+        elif found not in specimen.allowed:
             return "it tells what was not written"
         told = _go_on(journal, random)
     finally:

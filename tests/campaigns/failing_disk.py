@@ -1,10 +1,12 @@
 """Each step of the disk fails in turn: what was acknowledged stays, what raised is not there, and work goes on."""
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import apsw
 
@@ -81,6 +83,7 @@ class _Rehearsal:
     def _act(self, journal: Journal, acknowledged: Picture) -> Picture:
         """Do something; return what is acknowledged from then on."""
         before, image, state = picture(journal), self.disk.as_seen(), self._random.getstate()
+        memory = copy.deepcopy((journal._attempts, journal._letters))
         self._clock.advance(1.0)
         try:
             self._doing.act(journal)
@@ -97,8 +100,13 @@ class _Rehearsal:
         else:
             self._counts["left in doubt"] += 1
             # What waits to be written, and would have gone with it, the twin does not know.
-            self._in_doubt.append(self._had_it_worked(image, state) if before == acknowledged else None)
-        self._expect("after a power cut", self.disk.after_cut(self._chance), acknowledged)
+            self._in_doubt.append(self._had_it_worked(image, state, memory) if before == acknowledged else None)
+        try:
+            self._expect("after a power cut", self.disk.after_cut(self._chance), acknowledged)
+        except JournalError:
+            if not self._lies_on():
+                raise
+            self._counts["refused after a power cut while syncs failed"] += 1
         if not self._is_held() and self._chance.random() < 0.5:
             self._let_another_open(acknowledged)
         return acknowledged
@@ -106,11 +114,17 @@ class _Rehearsal:
     def _is_held(self) -> bool:
         return max(self.disk.levels.values(), default=0) >= apsw.SQLITE_LOCK_RESERVED
 
-    def _had_it_worked(self, image: dict[str, bytes], state: object) -> Picture:
-        """Do the same on a disk that does not fail."""
+    def _lies_on(self) -> bool:
+        """Tell whether several syncs have failed: then nothing is promised for a power cut but that it is noticed."""
+        fault = self.disk.fault
+        return fault is not None and fault.times > 1 and fault.meets("sync")
+
+    def _had_it_worked(self, image: dict[str, bytes], state: object, memory: tuple[Any, Any]) -> Picture:
+        """Do the same on a disk that does not fail; what is forgotten with it depends on the order in memory."""
         random = Random()
         random.setstate(state)  # type: ignore[arg-type]  # what getstate told
         twin = journal_on(Disk(image), self._path, clock=self._clock)
+        twin._attempts, twin._letters = memory
         try:
             Acts(random).act(twin)
             return picture(twin)

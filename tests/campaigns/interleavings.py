@@ -450,8 +450,9 @@ def _is_end(call: _Call) -> bool:
 
 
 def _may_be_free(rehearsal: Rehearsal) -> bool:
-    """Tell whether the slot may be nobody's: its wake failed, or was not entered because of the end."""
-    return rehearsal.wake_kind == "fail" or not rehearsal.wakes
+    """Tell whether the slot may be nobody's: its wake failed, took too long, or was not entered because of the end."""
+    has_failed = any(entry.reason.startswith("wake failed") for entry in rehearsal.scheduler.status().history)
+    return has_failed or not rehearsal.wakes
 
 
 def _run(count: int, seed: int) -> Outcome:
