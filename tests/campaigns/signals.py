@@ -178,6 +178,8 @@ class _Program:
     def run(self) -> None:
         """Live, and end as planned."""
         plan = self._plan
+        # Who was started in the background of a shell ignores it, and so would this one.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if "SIGTERM requests" in plan.manner:
             signal.signal(signal.SIGTERM, lambda _number, _frame: self.scheduler.request_stop())
         elif "SIGTERM stops" in plan.manner:
