@@ -37,12 +37,14 @@ def main() -> int:
     for campaign in chosen:
         count = campaign.small if arguments.small else max(1, int(campaign.full * arguments.share))
         began = time.monotonic()
-        outcome, seeds = _run(campaign, count, arguments.seed, arguments.processes)
-        seconds = time.monotonic() - began
+        commit, outcome = _commit(), Outcome()
+        for done, seeds, outcome in _run(campaign, count, arguments.seed, arguments.processes):
+            # As it goes: one that is interrupted has seen so much.
+            if arguments.evidence:
+                entry = {"commit": commit, **_entry(done, time.monotonic() - began, seeds, outcome)}
+                _write(arguments.evidence, campaign, entry)
         failed |= bool(outcome.failures)
-        _tell(campaign, count, seconds, outcome)
-        if arguments.evidence:
-            _write(arguments.evidence, campaign, _entry(count, seconds, seeds, outcome))
+        _tell(campaign, count, time.monotonic() - began, outcome)
     return int(failed)
 
 
@@ -57,19 +59,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(campaign: Campaign, count: int, seed: int, processes: int) -> tuple[Outcome, list[int]]:
-    """Share the rehearsals out; each share has a seed of its own."""
-    total = Outcome()
-    shares = list(_shares(count, seed, 1 if campaign.is_one_run else CHUNKS))
+def _run(campaign: Campaign, count: int, seed: int, processes: int) -> Iterator[tuple[int, list[int], Outcome]]:
+    """Share the rehearsals out, each share with a seed of its own; tell after each how many are done, and all so far."""
+    total, rehearsals = Outcome(), 0
+    seeds: list[int] = []
     with concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        for done in concurrent.futures.as_completed(
-            [pool.submit(run_share, campaign.name, part, own) for part, own in shares]
-        ):
+        shares = {
+            pool.submit(run_share, campaign.name, part, own): (part, own)
+            for part, own in _shares(count, seed, 1 if campaign.is_one_run else CHUNKS)
+        }
+        for done in concurrent.futures.as_completed(shares):
+            part, own = shares[done]
             outcome = done.result()
             total.counts += outcome.counts
             total.most |= outcome.most
             total.failures += outcome.failures
-    return total, [own for _, own in shares]
+            rehearsals += part
+            seeds = sorted((*seeds, own))
+            yield rehearsals, seeds, total
 
 
 def _shares(count: int, seed: int, most: int) -> Iterator[tuple[int, int]]:
@@ -89,7 +96,6 @@ def _tell(campaign: Campaign, count: int, seconds: float, outcome: Outcome) -> N
 
 def _entry(count: int, seconds: float, seeds: list[int], outcome: Outcome) -> dict[str, Any]:
     return {
-        "commit": _commit(),
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "rehearsals": count,
         "failed": len(outcome.failures),
