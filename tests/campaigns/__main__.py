@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(campaign: Campaign, count: int, seed: int, processes: int) -> Iterator[tuple[int, list[int], Outcome]]:
-    """Share the rehearsals out, each share with a seed of its own; tell after each how many are done, and all so far."""
+    """Share the rehearsals out, each share with a seed of its own; tell after each how many are done, and all of it."""
     total, rehearsals = Outcome(), 0
     seeds: list[int] = []
     with concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:

@@ -1,7 +1,9 @@
 """A small known bug, and who must notice it."""
 
 import dataclasses
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,15 +62,18 @@ def is_caught(fault: Fault, timeout: float = 150.0) -> tuple[bool, str]:
 def _run(
     arguments: list[str], house: Path, environment: dict[str, str], timeout: float
 ) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=house,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as expired:
-        return subprocess.CompletedProcess(arguments, 1, "", f"it did not end within {expired.timeout:g} s")
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=house,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, complained = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as expired:
+            os.killpg(process.pid, signal.SIGKILL)  # with all that it has started
+            return subprocess.CompletedProcess(arguments, 1, "", f"it did not end within {expired.timeout:g} s")
+    return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
