@@ -39,13 +39,6 @@ FAULTS: tuple[Fault, ...] = (
         ("simulated-days",),
     ),
     Fault(
-        "an accepted end does not settle its attempt",
-        "journal/journal.py",
-        '            changes |= {"state": AttemptState.SETTLED, "status": update.status, "told": update.status}\n',
-        '            changes |= {"status": update.status, "told": update.status}\n',
-        ("simulated-days",),
-    ),
-    Fault(
         "no tombstone of what is settled",
         "ledger/ledger.py",
         "        for key in settled.claim.keys:\n            self._settled.pop(key, None)\n            self._settled[key] = settled\n",
@@ -120,13 +113,6 @@ FAULTS: tuple[Fault, ...] = (
         "scheduler/attempts.py",
         "        claim.awaits_wake = attempt.state is AttemptState.CLAIMING\n",
         "        claim.awaits_wake = attempt.state is not AttemptState.PAUSED\n",
-        ("kills",),
-    ),
-    Fault(
-        "what was left by a restart is not delivered",
-        "transports/outbox.py",
-        "            self._post(letter)\n            self._pace.recover()",
-        "            self._pace.recover()",
         ("kills",),
     ),
     Fault(
