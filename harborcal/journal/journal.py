@@ -331,6 +331,8 @@ class Journal:
             changes |= {"state": AttemptState.SETTLED, "status": update.status, "settled_at": now}
         elif update.status is SlotStatus.PAUSED:
             changes |= {"state": AttemptState.PAUSED, "paused_at": now}
+        elif update.status is SlotStatus.ONGOING and update.started_at is not None and attempt.paused_at is not None:
+            pass  # its start is told once more, before its pause is: that is no resumption
         elif update.status is SlotStatus.ONGOING:
             pause = (now - attempt.paused_at).total_seconds() if attempt.paused_at is not None else 0.0
             changes |= {"state": AttemptState.ONGOING, "paused_at": None, "pause_reason": ""}

@@ -293,8 +293,11 @@ def test_pauses_are_followed_by_their_updates(path: Path, clock: FakeClock) -> N
         journal.accept("dev", REAL, SlotUpdate(status=SlotStatus.PAUSED))
         (paused,) = journal.attempts()
         assert (paused.state, paused.paused_at, paused.pause_reason) == (AttemptState.PAUSED, clock.now(), "lunch")
-        clock.advance(90)
+        clock.advance(60)
         journal.accept("dev", REAL, ONGOING)
+        assert journal.attempts() == (paused,), "its start told once more is no resumption"
+        clock.advance(30)
+        journal.accept("dev", REAL, SlotUpdate(status=SlotStatus.ONGOING))
         (resumed,) = journal.attempts()
         assert (resumed.state, resumed.paused_at, resumed.rested) == (AttemptState.ONGOING, None, 90.0)
     assert reopened(path)[0] == (resumed,)

@@ -428,6 +428,7 @@ class _Ends:
         self._returned: set[str] = set()  # slots whose latest wake has returned
         self._grace: float | None = None
         self._jumps = 0.0
+        self._has_crashed = False
 
     def was_told(self, event: Event) -> bool:
         """Tell whether the calendar was told the same before, of the same attempt: it has forgotten."""
@@ -443,6 +444,8 @@ class _Ends:
         if status != "aborted" or (event.agent_id, event.slot, "abort") in self._said:
             return True
         own = [one for one in self._attempts.every if one.slot == event.slot]
+        if not own and self._has_crashed:
+            return True  # its wake, and its reminder, were cut off before anybody was called
         if any(one.had_expired or one.may_have_expired(event.elapsed) for one in own):
             return True
         # A locked one cannot be given back, nor skipped, in any other way.
@@ -458,6 +461,7 @@ class _Ends:
     def follow(self, event: Event) -> None:
         """Enter what happened."""
         self._attempts.follow(event)
+        self._has_crashed |= event.kind is EventKind.CRASHED
         if event.kind is EventKind.STARTED:
             grace = event.details.get("misfire_grace")
             self._grace = float(grace) if isinstance(grace, int | float) else None
