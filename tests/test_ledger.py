@@ -3,7 +3,7 @@
 import datetime as dt
 
 from harborcal import Slot, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
-from harborcal.ledger import SETTLED_MEMORY, Claim, Ledger
+from harborcal.ledger import SETTLED_MEMORY, STALE_FOR, Claim, Ledger, Settled
 
 NOW = dt.datetime(2026, 1, 5, 9, 0, tzinfo=dt.UTC)
 FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=1)
@@ -161,3 +161,47 @@ def test_the_dates_of_what_was_begun_are_few_also_where_nobody_looks_at_them() -
         slot = Slot(id=number, date=NOW.date() + dt.timedelta(days=number))
         ledger.unclaim(sure(claim(ledger, "dev", slot)))
     assert len(ledger.days_of("dev", since=NOW.date())) == 2
+
+
+def test_work_that_does_not_rest_goes_on() -> None:
+    ledger = Ledger(1)
+    taken = sure(claim(ledger, "a", Slot(id=1)))
+    ledger.resume(taken, 5.0)
+    assert ledger.rested(taken) == 0.0
+
+
+def test_only_the_end_of_a_silent_agents_slot_is_amended() -> None:
+    ledger = Ledger(1)
+    taken = sure(claim(ledger, "a", Slot(id=1)))
+    ledger.settle(taken, SlotStatus.FINISHED, now=NOW, at=0.0, update=FINISHED)
+    assert not ledger.amend(taken, summary="once more")
+
+
+def test_of_two_attempts_of_an_agent_one_is_found_again() -> None:
+    ledger = Ledger(1)
+    claim(ledger, "a", Slot(id=1))
+    other = Claim("a", Slot(id=2), attempt=1, wake_id="w", now=NOW, at=0.0, born=0)
+    assert not ledger.restore(other)
+
+
+def test_what_is_found_settled_without_an_entry_is_remembered_and_not_told() -> None:
+    ledger = Ledger(1)
+    ended = Claim("a", Slot(id=2), attempt=0, wake_id="", now=NOW, at=0.0, born=0)
+    ledger.restore_settled(Settled(ended, None, delivered=False, taken_at=0, at=0.0))
+    assert ledger.knows(SlotKey.real(2))
+    assert ledger.snapshot({}, now=NOW, at=0.0) == ((), ())
+
+
+def test_a_slot_that_somebody_holds_is_not_set_aside() -> None:
+    ledger = Ledger(1)
+    claim(ledger, "a", Slot(id=1))
+    assert ledger.set_aside("b", Slot(id=1), asked=ledger.ask(), now=NOW, at=0.0) is None
+
+
+def test_a_calendar_that_lists_a_slot_as_before_its_end_long_after_it_has_forgotten() -> None:
+    ledger = Ledger(1)
+    slot = Slot(id=1, updated_at=NOW)
+    ledger.settle(sure(claim(ledger, "a", slot)), SlotStatus.FINISHED, now=NOW, at=0.0, update=FINISHED)
+    [standing] = ledger.standings("a", [slot], asked=ledger.ask(), at=STALE_FOR + 1)
+    assert standing is not None
+    assert standing.settled == "the calendar has forgotten its last update, which is sent again"
