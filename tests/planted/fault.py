@@ -9,7 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import harborcal
+
 ROOT = Path(__file__).resolve().parents[2]
+CODE = Path(harborcal.__file__).resolve().parent
+"""The code as it is here, in its source or installed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +47,7 @@ def is_caught(fault: Fault, timeout: float = 150.0) -> tuple[bool, str]:
     """Run the campaigns on a copy of the code that has the bug; tell whether one of them failed, and what it said."""
     with tempfile.TemporaryDirectory() as folder:
         house = Path(folder)
-        shutil.copytree(ROOT / "harborcal", house / "harborcal", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(CODE, house / "harborcal", ignore=shutil.ignore_patterns("__pycache__"))
         (house / "tests").symlink_to(ROOT / "tests")
         fault.plant(house)
         environment = {"PYTHONPATH": str(house), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}

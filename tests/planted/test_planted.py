@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.registry import CAMPAIGNS
-from tests.planted.fault import ROOT, Fault
+from tests.planted.fault import CODE, Fault
 from tests.planted.faults import FAULTS
 
 
@@ -14,7 +14,7 @@ from tests.planted.faults import FAULTS
 def test_a_known_bug_can_be_planted(fault: Fault, tmp_path: Path) -> None:
     target = tmp_path / "harborcal" / fault.file
     target.parent.mkdir(parents=True)
-    shutil.copy(ROOT / "harborcal" / fault.file, target)
+    shutil.copy(CODE / fault.file, target)
     fault.plant(tmp_path)
     compile(target.read_text("utf-8"), fault.file, "exec")
     assert {campaign.name for campaign in CAMPAIGNS} >= set(fault.caught_by)
