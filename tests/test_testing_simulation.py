@@ -191,6 +191,26 @@ def test_an_agent_at_work_is_heard_when_it_reports_the_end() -> None:
     assert Story().wake(10).report(1_300, "complete", "refused").broken == []
 
 
+def test_a_claim_may_be_older_than_its_wake_where_an_outage_followed_a_crash() -> None:
+    def told(*, outage_ends: float) -> tuple[Violation, ...]:
+        story = Story().add(5, EventKind.CRASHED, point="wake.before").add(100, EventKind.STARTED, on_unknown="skip")
+        story.add(110, EventKind.OUTAGE_BEGAN).add(outage_ends, EventKind.OUTAGE_ENDED)
+        return check([*story.wake(1_110).report(1_710, "complete").events, *finished_at(1_710, 28).events])
+
+    assert told(outage_ends=1_100) == ()
+    assert [violation.rule for violation in told(outage_ends=150)] == ["durations"]
+
+
+def finished_at(elapsed: float, minutes: int) -> Story:
+    details: dict[str, Any] = {"status": "finished", "was": "ongoing", "outcome": "applied", "minutes": minutes}
+    return Story().add(elapsed, EventKind.UPDATED, "ada", "1", **details)
+
+
+@pytest.mark.parametrize("seed", [2_003_000_104, 2_003_000_115, 2_002_000_128])
+def test_days_on_which_pauses_crashes_and_deaths_met_break_no_rule(seed: int) -> None:
+    assert simulate(seed=seed).violations == ()
+
+
 def test_a_report_that_raises_what_it_may_not_is_noticed() -> None:
     assert Story().wake(10).report(300, "complete", "raised", why="KeyError").broken == ["no-surprise"]
 

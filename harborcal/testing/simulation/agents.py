@@ -161,7 +161,6 @@ class Agents:
 
     def _pause(self, job: _Job, random: Random) -> None:
         def resume() -> None:
-            job.rests = False
             self._say(job, "resume", lambda scheduler: scheduler.resume(job.agent_id, slot=job.key))
             self._later(job, job.work / 2, lambda: self._complete(job))
 
@@ -246,6 +245,8 @@ class Agents:
     ) -> None:
         """Report, and report again as long as nobody is there to take it."""
         outcome = self._try(job, what, call)
+        if what == "resume" and outcome in {"accepted", "refused"}:
+            job.rests = False  # not before: whoever dies until then remembers, once it is back
         if outcome in {"failed", "unknown"} and tries < _PATIENCE and (repeats or what != "renew"):
             delay = self._dice.of("agents").uniform(15.0, 60.0)
             if what == "complete" and not repeats:  # from inside a wake that is over by then

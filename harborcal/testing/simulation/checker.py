@@ -562,14 +562,15 @@ def _durations(history: Sequence[Event]) -> Iterator[Violation]:
     for event in history:
         place = (event.agent_id, event.slot)
         stint = stints.get(place)
-        if event.kind is EventKind.CRASHED:
+        if event.kind in {EventKind.CRASHED, EventKind.STARTED, EventKind.OUTAGE_ENDED}:
             down_at = event.elapsed
         elif event.kind is EventKind.CLOCK_SET:
             for every in stints.values():
                 every.is_unsure = True
         elif event.kind is EventKind.WAKE_ENTERED and event.details["wake_id"] not in wakes:
             wakes.add(event.details["wake_id"])
-            # Just after a crash the claim may be older than the wake, and so it is where that was lost in the crash.
+            # Just after a crash, or an outage that follows it, the claim may be older than the wake, and so it is where
+            # the wake was lost in the crash.
             is_unsure = event.elapsed - down_at < _SLACK or bool(event.details["reminder"])
             stints[place] = _Stint(event.elapsed, is_unsure=is_unsure)
         elif stint is not None and (event.kind in {EventKind.CHANGED, EventKind.FORGOTTEN} or _is_given_back(event)):
