@@ -144,13 +144,6 @@ FAULTS: tuple[Fault, ...] = (
         ("forks",),
     ),
     Fault(
-        "a forked outbox goes on",
-        "transports/outbox.py",
-        "return os.getpid() != self._process",
-        "return False",
-        ("forks",),
-    ),
-    Fault(
         "a forked child closes its parent's journal",
         "journal/journal.py",
         "        if os.getpid() != self._process:\n            return\n",
@@ -253,13 +246,6 @@ FAULTS: tuple[Fault, ...] = (
         "ledger/ledger.py",
         "                claim.rested += at - claim.resting_since\n",
         "                pass\n",
-        ("simulated-days",),
-    ),
-    Fault(
-        "a slot that was moved while nobody was there is woken for at once",
-        "scheduler/days.py",
-        "            if self._ledger.lists(claim, slot) and _is_moved(slot, claim):\n",
-        "            if False:\n",
         ("simulated-days",),
     ),
 )
