@@ -330,7 +330,8 @@ class Journal:
             # Given back: it will be another attempt, and a restart must not go on with this one.
             changes |= {"state": AttemptState.SETTLED, "status": update.status, "settled_at": now}
         elif update.status is SlotStatus.PAUSED:
-            changes |= {"state": AttemptState.PAUSED, "paused_at": now}
+            # One that rests already is told so once more: its pause goes on.
+            changes |= {"state": AttemptState.PAUSED, "paused_at": attempt.paused_at or now}
         elif update.status is SlotStatus.ONGOING and update.started_at is not None and attempt.paused_at is not None:
             pass  # its start is told once more, before its pause is: that is no resumption
         elif update.status is SlotStatus.ONGOING:

@@ -33,6 +33,7 @@ class Claim:
         "heard_at",
         "ident",
         "is_found",
+        "is_restored",
         "key",
         "keys",
         "last_update",
@@ -111,6 +112,7 @@ class Claim:
         self.last_word: SlotUpdate | None = None  # a terminal one of those: the calendar may be done with the slot
         self.condemned: Sentence | None = None
         self.taken_up = False
+        self.is_restored = False  # made from what the journal remembers
         self.is_found = False  # found again after a restart, and the calendar has not been asked for it yet
         self.awaits_wake = False  # found again before its wake was entered
         self.may_be_woken = False  # found again, and its wake may have been entered

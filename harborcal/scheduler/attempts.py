@@ -129,7 +129,10 @@ class Attempts:
         """
         if self._journal is None:
             return True
-        return self._journal.enter(claim.record, key=self._ledger.key_of(claim), is_claimed=is_claimed)
+        changes: dict[str, Any] = {"key": self._ledger.key_of(claim), "is_claimed": is_claimed}
+        if claim.is_restored:
+            changes["claimed_at"] = self._clock.now()  # its silence begins now, also for the next restart
+        return self._journal.enter(claim.record, **changes)
 
     def remind(self, claim: Claim) -> None:
         """Write that an agent is about to be reminded.
@@ -371,7 +374,7 @@ class Attempts:
         began = attempt.claimed_at.time().replace(microsecond=0)
         claim.first_update = SlotUpdate(status=SlotStatus.ONGOING, started_at=began)
         claim.taken_up = attempt.is_taken_up
-        claim.is_found = True
+        claim.is_restored = claim.is_found = True
         claim.state = _STATES[attempt.state]
         claim.awaits_wake = attempt.state is AttemptState.CLAIMING
         is_unknown = attempt.state is AttemptState.WAKING and attempt.heard_at is None

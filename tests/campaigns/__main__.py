@@ -38,7 +38,12 @@ def main() -> int:
         count = campaign.small if arguments.small else max(1, int(campaign.full * arguments.share))
         began = time.monotonic()
         commit, outcome = _commit(), Outcome()
+        told = 0
         for done, seeds, outcome in _run(campaign, count, arguments.seed, arguments.processes):
+            for failure in outcome.failures[told:SHOWN]:
+                sys.stdout.write(f"  {failure}\n")
+            sys.stdout.flush()
+            told = len(outcome.failures)
             # As it goes: one that is interrupted has seen so much.
             if arguments.evidence:
                 entry = {"commit": commit, **_entry(done, time.monotonic() - began, seeds, outcome)}
@@ -89,8 +94,6 @@ def _tell(campaign: Campaign, count: int, seconds: float, outcome: Outcome) -> N
     verdict = f"{len(outcome.failures)} FAILED" if outcome.failures else "none failed"
     counts = ", ".join(f"{name} {number:,}" for name, number in sorted((outcome.counts | outcome.most).items()))
     sys.stdout.write(f"{campaign.name}: {count:,} rehearsals in {seconds:.0f} s, {verdict} ({counts})\n")
-    for failure in outcome.failures[:SHOWN]:
-        sys.stdout.write(f"  {failure}\n")
     sys.stdout.flush()
 
 

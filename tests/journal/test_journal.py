@@ -296,7 +296,10 @@ def test_pauses_are_followed_by_their_updates(path: Path, clock: FakeClock) -> N
         clock.advance(60)
         journal.accept("dev", REAL, ONGOING)
         assert journal.attempts() == (paused,), "its start told once more is no resumption"
-        clock.advance(30)
+        clock.advance(10)
+        journal.accept("dev", REAL, SlotUpdate(status=SlotStatus.PAUSED))
+        assert journal.attempts() == (paused,), "and its pause told once more is the same pause"
+        clock.advance(20)
         journal.accept("dev", REAL, SlotUpdate(status=SlotStatus.ONGOING))
         (resumed,) = journal.attempts()
         assert (resumed.state, resumed.paused_at, resumed.rested) == (AttemptState.ONGOING, None, 90.0)

@@ -527,6 +527,23 @@ def test_an_agent_that_slept_for_long_gets_its_wake_and_no_reminder_at_once(fold
     world.close()
 
 
+def test_the_silence_of_an_agent_that_was_woken_late_is_counted_from_its_wake_by_the_next_process_too(
+    folder: Path,
+) -> None:
+    world = found_before_its_wake(folder)
+    assert world.carried is not None
+    world.clock.advance(1700)
+    world.carried.set_agent_status("dev", AgentStatus.IDLE)
+    world.scheduler.tick()
+    assert [wake.reminder for wake in world.host.wakes] == [False]
+    world.clock.advance(300)
+    world.restart()
+    [active] = world.scheduler.status().active
+    assert active.lease_until is not None
+    assert (active.lease_until - world.clock.now()).total_seconds() == 1800 - 300
+    world.close()
+
+
 def test_an_attempt_that_was_found_before_its_wake_is_skipped_where_it_is_too_late(folder: Path) -> None:
     world = found_before_its_wake(folder, misfire_grace=600.0)
     assert world.carried is not None
