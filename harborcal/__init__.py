@@ -62,6 +62,7 @@ from harborcal.prompt import build_wake_message
 from harborcal.runner import Runner, Task, ThreadRunner
 from harborcal.scheduler import Scheduler
 from harborcal.transport import (
+    BatchTransport,
     ClaimingTransport,
     DayReader,
     DeferredDelivery,
@@ -82,6 +83,7 @@ __all__ = [
     "ActiveState",
     "Agent",
     "AgentStatus",
+    "BatchTransport",
     "CalendarError",
     "CalendarRefusedError",
     "CalendarUnavailableError",

@@ -1,7 +1,7 @@
 """The door to the calendar: what a transport must do, what it may do besides, and how to find out."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar, cast, runtime_checkable
 
 from harborcal.errors import HarborcalError
@@ -39,6 +39,20 @@ class ClaimingTransport(Protocol):
 
     def claim(self, agent_id: str, slot: SlotKey, started_at: dt.datetime) -> UpdateReceipt | None:
         """Take the slot before its wake; None says that another scheduler has it."""
+
+
+@runtime_checkable
+class BatchTransport(Protocol):
+    """A transport that can ask for many agents' slots at once, without a thread for each."""
+
+    def heartbeats(self, agent_ids: Sequence[str]) -> Iterator[tuple[str, Heartbeat | HarborcalError]]:
+        """Ask for the pending slots of each agent, and give each answer as it comes, in whatever order.
+
+        What goes wrong for one agent is its answer, and leaves the others alone; what the iterator itself raises
+        counts for all who have none yet. Every agent has an answer within the transport's deadline of being asked.
+        Nothing is tried again: the agent's next heartbeat is. No agent is asked in two batches at once; closing the
+        iterator ends what is under way. Called from several threads at once, one iterator by one thread.
+        """
 
 
 @runtime_checkable

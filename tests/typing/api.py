@@ -6,6 +6,7 @@ from typing import assert_type
 from harborcal import (
     Agent,
     CallbackHost,
+    BatchTransport,
     ClaimingTransport,
     DayReader,
     Heartbeat,
@@ -67,6 +68,7 @@ assert_type(scheduler.tick(), TickReport)
 assert_type(scheduler.status(), Status)
 assert_type(scheduler.explain("a"), tuple[Verdict, ...])
 assert_type(find(MyTransport(), DayReader), DayReader | None)
+assert_type(find(MyTransport(), BatchTransport), BatchTransport | None)
 assert_type(find(MyTransport(), ClaimingTransport), ClaimingTransport | None)
 
 Scheduler(MyTransport(), MyHost())  # type: ignore[call-arg]
