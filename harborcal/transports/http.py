@@ -1,15 +1,13 @@
 """The calendar over HTTP: one attempt per call, within a total deadline, over connections that are kept warm."""
 
 import copy
-import datetime as dt
 import http.client
 import http.cookiejar
 import os
-import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
@@ -17,7 +15,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from harborcal import net, wire
+from harborcal import net
 from harborcal.clock import Clock, SystemClock
 from harborcal.errors import (
     ConfigurationError,
@@ -28,11 +26,11 @@ from harborcal.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from harborcal.grammar import check_id, claw_of, clean
-from harborcal.model import Heartbeat, PluginInfo, Slot, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
+from harborcal.grammar import clean
+from harborcal.model import PluginInfo
+from harborcal.transports.contract import ERROR_BODY, SUCCESS, ContractTransport, Request
 from harborcal.transports.punctual import Cert, Line, PunctualAdapter, Verify, make_context
 
-_ERROR_BODY = 64 * 1024
 _CHUNK = 64 * 1024
 _FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 
@@ -69,19 +67,17 @@ class _Channel:
         if self._settings["verify"] is False and url.startswith("https:"):
             raise ConfigurationError("the session does not verify certificates: name the authority with ca_file")
 
-    def prepare(
-        self, method: str, url: str, agent_id: str, body: bytes | None, idempotency_key: str = ""
-    ) -> requests.PreparedRequest:
+    def prepare(self, call: Request) -> requests.PreparedRequest:
         request = copy.copy(self._template)
-        request.method, request.url, request.body = method, url, body
+        request.method, request.url, request.body = call.method, call.url, call.body
         request.headers = self._template.headers.copy()
-        request.headers["X-Agent-ID"] = agent_id
-        if idempotency_key:
-            request.headers["Idempotency-Key"] = idempotency_key
-        if body is None:
+        request.headers["X-Agent-ID"] = call.agent_id
+        if call.idempotency_key:
+            request.headers["Idempotency-Key"] = call.idempotency_key
+        if call.body is None:
             request.headers.pop("Content-Length", None)  # the template posts nothing, and says so
         else:
-            request.headers["Content-Length"] = str(len(body))
+            request.headers["Content-Length"] = str(len(call.body))
         if self._auth is not None:
             request.hooks = {event: list(hooks) for event, hooks in self._template.hooks.items()}
             request.prepare_auth(self._auth)
@@ -116,7 +112,7 @@ def _no_redirect(_: requests.Response) -> None:
 # --- the transport --------------------------------------------------------------------------------------------------
 
 
-class HttpTransport:
+class HttpTransport(ContractTransport):
     """Reach a HarborForge calendar over HTTP. One attempt per call; safe to call from many threads.
 
     An exchange ends within ``timeout`` as a whole: connecting to any of the host's addresses, the TLS handshake, the
@@ -158,28 +154,17 @@ class HttpTransport:
         plugin: PluginInfo = PluginInfo(),  # noqa: B008 - frozen
         clock: Clock = SystemClock(),  # noqa: B008 - stateless
     ) -> None:
-        self._base_url = net.check_origin(base_url, has_secret=api_key is not None)
-        self._claw_identifier = check_id(
-            "claw_identifier", claw_of(socket.gethostname()) if claw_identifier is None else claw_identifier
+        super().__init__(
+            base_url,
+            claw_identifier,
+            timeout=timeout,
+            max_body_size=max_body_size,
+            api_key=api_key,
+            plugin=plugin,
+            clock=clock,
         )
-        self._timeout = check_seconds("timeout", timeout)
-        if self._timeout <= 0.0:
-            raise ConfigurationError(f"timeout is more than 0 seconds, not {timeout!r}")
-        if type(max_body_size) is not int or max_body_size < 1:
-            raise ConfigurationError(f"max_body_size is a whole number of bytes, at least 1, not {max_body_size!r}")
-        self._max_body_size = max_body_size
         self._session_factory = session_factory or requests.Session
-        self._secret = None if api_key is None else net.check_header("api_key", api_key)
         self._trust_env = trust_env
-        self._clock = clock
-        self._headers = {
-            "Connection": None,  # requests would say keep-alive, which HTTP/1.1 means anyway
-            "X-Claw-Identifier": self._claw_identifier,
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": net.user_agent(plugin),
-        }
         self._lock = threading.Lock()
         self._is_closed = False  # guarded by _lock
         self._idle: list[_Channel] = []  # guarded by _lock; the warmest last
@@ -187,51 +172,6 @@ class HttpTransport:
         self._contexts_lock = threading.Lock()
         self._contexts: dict[tuple[Verify, Cert], ssl.SSLContext] = {}  # guarded by _contexts_lock
         self._ca_file = None if ca_file is None else self._check_authorities(ca_file)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._base_url!r}, {self._claw_identifier!r})"
-
-    def heartbeat(self, agent_id: str) -> Heartbeat:
-        """Ask for one agent's pending slots, best first.
-
-        Raises:
-            TransportError: There was no usable answer.
-            CalendarRefusedError: The calendar said no: 404 where it does not know the agent.
-            ConfigurationError: The agent's id could not stand in a header.
-            LifecycleError: The transport is closed.
-        """
-        body = wire.encode_heartbeat(self._claw_identifier, agent_id)
-        return wire.decode_heartbeat(self._exchange("POST", wire.HEARTBEAT_PATH, agent_id, body))
-
-    def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
-        """Tell the calendar where a slot stands.
-
-        Raises:
-            TransportError: There was no usable answer; the calendar may have the update all the same.
-            CalendarRefusedError: The calendar said no.
-            ConfigurationError: An id could not stand in a header or a path.
-            LifecycleError: The transport is closed.
-        """
-        check_id("agent_id", agent_id)
-        path, body = wire.update_path(slot), wire.encode_update(update)
-        key = check_id("idempotency_key", update.idempotency_key) if update.idempotency_key else ""
-        return wire.decode_update(self._exchange("PATCH", path, agent_id, body, idempotency_key=key), slot)
-
-    def day(self, agent_id: str, date: dt.date) -> tuple[Slot, ...]:
-        """List the agent's slots of that UTC date as the calendar has them, by time.
-
-        Slots that cannot be read are left out.
-
-        Raises:
-            TransportError: There was no usable answer.
-            CalendarRefusedError: The calendar said no: 404 where it does not know the agent, 404 or 405 where it cannot
-                list days at all.
-            ConfigurationError: The agent's id could not stand in a header, or ``date`` is no date.
-            LifecycleError: The transport is closed.
-        """
-        check_id("agent_id", agent_id)
-        query = wire.day_query(date)
-        return wire.decode_day(self._exchange("GET", wire.DAY_PATH, agent_id, None, query=query))
 
     def close(self) -> None:
         """Close every connection and cut short the calls that are under way. Idempotent."""
@@ -246,16 +186,12 @@ class HttpTransport:
 
     # --- one exchange
 
-    def _exchange(
-        self, method: str, path: str, agent_id: str, body: bytes | None, *, query: str = "", idempotency_key: str = ""
-    ) -> bytes:
-        url = net.check_url(self._base_url, path) + (f"?{query}" if query else "")
+    def _exchange(self, request: Request) -> bytes:
         deadline = net.Deadline(self._timeout, self._clock.monotonic)
         handled = sys.exception()
         channel = self._take()
         try:
-            request = channel.prepare(method, url, agent_id, body, idempotency_key)
-            answer = self._ask(channel, request, deadline)
+            answer = self._ask(channel, channel.prepare(request), deadline)
         except HarborcalError as error:
             if not deadline.expired:
                 raise
@@ -271,24 +207,45 @@ class HttpTransport:
     def _ask(self, channel: _Channel, request: requests.PreparedRequest, deadline: net.Deadline) -> bytes:
         response = channel.send(request, deadline)
         try:
-            if response.status_code in {200, 201, 204}:
-                _check_content(response.headers, self._max_body_size)
-                return _read(response, self._max_body_size, deadline)
-            raise self._refusal(response, deadline)
+            headers = response.headers
+            if response.status_code in SUCCESS:
+                self._check_content(
+                    headers.get("Content-Type", ""),
+                    headers.get("Content-Encoding", ""),
+                    headers.get("Content-Length", ""),
+                )
+                return self._read(response, self._max_body_size, deadline)
+            raise self._refusal(
+                response.status_code,
+                self._read_detail(response, deadline),
+                location=headers.get("Location", ""),
+                retry_after=headers.get("Retry-After"),
+            )
         finally:
             response.close()
 
-    def _refusal(self, response: requests.Response, deadline: net.Deadline) -> HarborcalError:
-        status, headers = response.status_code, response.headers
-        if not 400 <= status <= 599:
-            return net.error_for_status(status, clean(headers.get("Location", ""), 200))
+    def _read_detail(self, response: requests.Response, deadline: net.Deadline) -> bytes:
+        if not 400 <= response.status_code <= 599:
+            return b""
         try:
-            detail = net.detail_of(_read(response, _ERROR_BODY, deadline))
+            return self._read(response, ERROR_BODY, deadline)
         except (HarborcalError, *_FOREIGN):
-            detail = ""  # the status line has said what matters
-        return net.error_for_status(
-            status, self._redact(detail), net.parse_retry_after(headers.get("Retry-After"), self._clock.now())
-        )
+            return b""  # the status line has said what matters
+
+    def _read(self, response: requests.Response, limit: int, deadline: net.Deadline) -> bytes:
+        """Read a body as it comes over the wire, up to the limit."""
+        parts: list[bytes] = []
+        size = 0
+        while part := response.raw.read1(min(_CHUNK, limit + 1), decode_content=False):
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise self._too_long()
+            if response.raw.length_remaining == 0:
+                break  # the read that finds nothing more would cost as much as this one
+            if deadline.expired:
+                raise TimeoutError("the deadline of the exchange passed")
+        return b"".join(parts)
 
     # --- sessions
 
@@ -324,7 +281,8 @@ class HttpTransport:
         if _is_plain(session.get_adapter(self._base_url)):
             session.mount(self._base_url, PunctualAdapter(line, self._context))
         auth = _Bearer(self._secret) if self._secret is not None else None
-        template = requests.Request("POST", self._base_url, headers=self._headers, auth=auth)
+        headers = {**self._headers, "Connection": None}  # requests would say keep-alive, which HTTP/1.1 means anyway
+        template = requests.Request("POST", self._base_url, headers=headers, auth=auth)
         try:
             return _Channel(session, template, self._ca_file, line)
         except requests.RequestException as error:
@@ -368,42 +326,9 @@ class HttpTransport:
             f"{f'TLS with {self._base_url} failed' if is_tls else f'no answer from {self._base_url}'} ({words})"
         )
 
-    def _late(self) -> TransportTimeoutError:
-        return TransportTimeoutError(f"no answer from {self._base_url} within {self._timeout:g} s")
-
-    def _redact(self, text: str) -> str:
-        return text.replace(self._secret, "***") if self._secret is not None else text
-
 
 def _is_plain(adapter: object) -> bool:
     return type(adapter) is HTTPAdapter and adapter.max_retries.total == 0
-
-
-def _check_content(headers: Mapping[str, str], limit: int) -> None:
-    """Refuse what is no answer of a calendar by its headers, before any of its body is read."""
-    if headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml")):
-        raise MalformedAnswerError("the answer is a web page: is there a login page or a proxy in between?")
-    if headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-        raise MalformedAnswerError("the answer is encoded although none was asked for")
-    length = headers.get("Content-Length", "")
-    if length.isdecimal() and int(length[:20]) > limit:
-        raise MalformedAnswerError(f"the answer is longer than {limit} bytes")
-
-
-def _read(response: requests.Response, limit: int, deadline: net.Deadline) -> bytes:
-    """Read a body as it comes over the wire, up to the limit."""
-    parts: list[bytes] = []
-    size = 0
-    while part := response.raw.read1(min(_CHUNK, limit + 1), decode_content=False):
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise MalformedAnswerError(f"the answer is longer than {limit} bytes")
-        if response.raw.length_remaining == 0:
-            break  # the read that finds nothing more would cost as much as this one
-        if deadline.expired:
-            raise TimeoutError("the deadline of the exchange passed")
-    return b"".join(parts)
 
 
 def _causes(error: BaseException | None, handled: BaseException | None) -> Iterator[BaseException]:

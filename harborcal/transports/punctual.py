@@ -5,7 +5,6 @@ before each of its calls and from the connecting on, how much of the exchange's 
 """
 
 import http.client
-import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,8 +19,7 @@ from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConn
 from urllib3.exceptions import NewConnectionError
 
 from harborcal import net
-from harborcal.errors import MalformedAnswerError
-from harborcal.grammar import clean
+from harborcal.transports.contract import check_framing
 
 Verify = bool | str | None
 Cert = str | tuple[str, str] | None
@@ -169,11 +167,7 @@ class _FramedResponse(http.client.HTTPResponse):
         super().begin()
         if not 200 <= self.status < 300 or self.status == 204 or self.chunked:
             return
-        lengths = set(self.msg.get_all("Content-Length", ()))
-        if len(lengths) != 1:
-            raise MalformedAnswerError(f"the answer has {len(lengths) or 'no'} Content-Length and is not chunked")
-        if re.fullmatch(r"[0-9]{1,19}", length := lengths.pop()) is None:
-            raise MalformedAnswerError(f"the answer's Content-Length is no length: {clean(length, 40)!r}")
+        check_framing(set(self.msg.get_all("Content-Length", ())))
 
 
 class _Wired(HTTPConnection):
