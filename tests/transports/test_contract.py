@@ -15,6 +15,7 @@ from harborcal.journal import Journal
 from harborcal.model import AgentStatus, Slot, SlotKey, SlotStatus, SlotUpdate
 from harborcal.testing import CalendarServer, CallerRunner, FakeClock, InMemoryCalendar
 from harborcal.transport import DayReader, Transport, find
+from harborcal.transports.curl import CurlTransport
 from harborcal.transports.embedded import EmbeddedTransport
 from harborcal.transports.http import HttpTransport
 from harborcal.transports.outbox import OutboxTransport
@@ -74,6 +75,13 @@ def over_http(calendar: InMemoryCalendar) -> Iterator[Way]:
 
 
 @contextlib.contextmanager
+def over_curl(calendar: InMemoryCalendar) -> Iterator[Way]:
+    with CalendarServer(calendar) as server, contextlib.closing(CurlTransport(server.url, "claw")) as transport:
+        yield Way(transport, calendar)
+    assert server.errors == []
+
+
+@contextlib.contextmanager
 def with_retries(calendar: InMemoryCalendar) -> Iterator[Way]:
     with over_http(calendar) as way:
         transport = RetryingTransport(way.transport, attempts=3, sleep=lambda _: None)
@@ -103,7 +111,7 @@ def through_an_outbox(calendar: InMemoryCalendar, folder: Path) -> Iterator[Way]
         yield Way(transport, calendar)
 
 
-TO_A_FAKE = [in_memory, over_http, with_retries, in_memory_with_retries]
+TO_A_FAKE = [in_memory, over_http, over_curl, with_retries, in_memory_with_retries]
 TO_THE_CARRIED_ONE = [embedded, embedded_with_retries]
 
 

@@ -5,8 +5,8 @@ from typing import assert_type
 
 from harborcal import (
     Agent,
-    CallbackHost,
     BatchTransport,
+    CallbackHost,
     ClaimingTransport,
     DayReader,
     Heartbeat,

@@ -161,6 +161,7 @@ class _Attempts:
         self.delays: list[tuple[float, float]] = []  # when our process or the calendar was down
         self._down_since: float | None = None
         self._outage_since: float | None = None
+        self._edited: set[str] = set()  # slots that a user has cancelled or moved
 
     def follow(self, event: Event) -> None:
         """Enter what an event says of attempts."""
@@ -192,6 +193,7 @@ class _Attempts:
             if earlier.agent_id == event.agent_id or earlier.slot == event.slot:
                 earlier.may_be_over = earlier.is_over = True
         lease = event.details["lease"]
+        was_found = bool(event.details["reminder"])
         self.every.append(
             _Attempt(
                 event.agent_id,
@@ -200,7 +202,9 @@ class _Attempts:
                 event.details["wake_id"],
                 float(lease) if isinstance(lease, int | float) else None,
                 # Whose first wake is a reminder was found at work, and has been silent for a lease.
-                event.elapsed - (float(lease) if event.details["reminder"] and isinstance(lease, int | float) else 0.0),
+                event.elapsed - (float(lease) if was_found and isinstance(lease, int | float) else 0.0),
+                # And its slot may be gone since: a look at the day will tell.
+                may_be_over=was_found and event.slot in self._edited,
             )
         )
 
@@ -239,6 +243,8 @@ class _Attempts:
                 one.is_over |= status in _ENDS or outcome == "refused"
 
     def _changed(self, event: Event) -> None:
+        if event.kind is EventKind.CHANGED:
+            self._edited.add(event.slot)
         for one in self.every:
             if one.slot == event.slot:
                 one.may_be_over = True
