@@ -39,6 +39,7 @@ class Claim:
         "last_update",
         "last_word",
         "lease",
+        "made_at",
         "may_be_woken",
         "missing",
         "offset",
@@ -80,6 +81,7 @@ class Claim:
         self.attempt = attempt
         self.wake_id = wake_id
         self.born = born
+        self.made_at = now  # when it was taken, or taken up: later than its start in the latter case
         self.lease = lease  # seconds that it may stay silent; None where that is for ever
         self.first_update = SlotUpdate(
             status=SlotStatus.ONGOING, started_at=now.astimezone(dt.UTC).time().replace(microsecond=0)

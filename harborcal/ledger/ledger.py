@@ -941,7 +941,7 @@ def _is_surely_new(listed: Slot, claim: Claim) -> bool:
     A change before it may be news all the same: the claim may itself have come from an answer that was behind.
     """
     changed_at = listed.updated_at
-    return changed_at is not None and changed_at != claim.slot.updated_at and changed_at >= claim.started_at
+    return changed_at is not None and changed_at != claim.slot.updated_at and changed_at >= claim.made_at
 
 
 def _same_listing(old: Slot, new: Slot) -> bool:

@@ -1,5 +1,6 @@
 """DESIGN 4.2, points 2, 3, 4, 7, 8: order, one settlement, identity, lost updates, take-up."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
@@ -275,6 +276,23 @@ def test_a_slot_that_is_listed_as_it_was_before_its_claim_is_not_woken_again_but
     world.scheduler.tick()
     assert world.sent[2:] == [("dev", "finished")]
     assert world.host.woken == [("dev", "1")]
+
+
+def test_a_slot_that_was_taken_up_is_not_woken_for_where_the_calendar_is_behind_that() -> None:
+    world, layer = scripted_world()
+    key = world.add(id=1, status="ongoing", started_at="09:00:00")
+    begun = world.calendar.slot(key)
+    world.clock.advance(10)
+    given_back = dataclasses.replace(begun, status=SlotStatus.DEFERRED, updated_at=world.clock.now())
+    world.clock.advance(10)
+    layer.listed = (begun,)
+    world.scheduler.tick()
+    assert world.scheduler.status().active[0].taken_up
+    world.scheduler.complete("dev")
+    layer.listed = (given_back,)  # as it was after its start, and before it was taken up
+    world.scheduler.tick()
+    assert world.scheduler.explain("dev")[0].detail == "settled just now: the calendar may be behind"
+    assert not world.host.wakes
 
 
 def test_a_virtual_slot_that_is_listed_as_virtual_again_is_told_again_and_not_woken() -> None:
