@@ -107,8 +107,14 @@ def find(transport: object, capability: Callable[..., Capability]) -> Capability
     seen: set[int] = set()
     layer = transport
     while layer is not None and id(layer) not in seen:
-        if isinstance(layer, cast(type, capability)):
+        if _has(layer, cast(type, capability)):
             return cast(Capability, layer)
         seen.add(id(layer))
         layer = cast(object, getattr(layer, "inner", None))
     return None
+
+
+def _has(layer: object, capability: type) -> bool:
+    """Tell whether a layer has all that a capability asks for, and its methods as methods: not a list of that name."""
+    methods = [name for name, member in vars(capability).items() if name[0] != "_" and callable(member)]
+    return isinstance(layer, capability) and all(callable(getattr(layer, name)) for name in methods)

@@ -10,6 +10,7 @@ from freezegun import freeze_time
 
 from harborcal import (
     Agent,
+    BatchTransport,
     CallbackHost,
     ClaimingTransport,
     ConfigurationError,
@@ -37,6 +38,12 @@ class Reader:
 class Wrapper:
     def __init__(self, inner: object) -> None:
         self.inner = inner
+
+
+def test_what_only_shares_a_name_with_a_capability_is_none() -> None:
+    counting = InMemoryCalendar()
+    assert counting.heartbeats == []
+    assert find(counting, BatchTransport) is None
 
 
 def test_a_capability_is_found_behind_any_number_of_wrappers() -> None:

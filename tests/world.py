@@ -8,6 +8,11 @@ from harborcal import Agent, Scheduler, SchedulerConfig, SlotKey, SlotStatus, Th
 from harborcal.runner import Runner
 from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, RecordingHost
 from harborcal.transport import Transport
+from tests.batching import Batching
+
+
+IN_BATCHES = False
+"""Whether every world's transport is asked in batches; set by a fixture, so that the same tests hold for both ways."""
 
 
 class World:
@@ -29,8 +34,11 @@ class World:
         self.calendar = InMemoryCalendar(self.clock, names)
         self.host = host if host is not None else RecordingHost(on_wake)
         self.agents = [Agent(id=name) for name in names]
+        transport: Transport = self.calendar if wrap is None else wrap(self.calendar)
+        if IN_BATCHES:
+            transport = Batching(transport, side_by_side=isinstance(runner, ThreadRunner))
         self.scheduler = Scheduler(
-            self.calendar if wrap is None else wrap(self.calendar),
+            transport,
             self.host,
             lister if lister is not None else lambda: self.agents,
             config=config if config is not None else SchedulerConfig(seed=1),

@@ -83,20 +83,18 @@ class Ledger:
             at: Monotonic now.
         """
         # Without the lock where nothing is known: this is the path of every idle heartbeat.
-        if not self._knows_any(agent_id, slots):
+        if agent_id not in self._failures and not self.knows_any(slots):
             return [None] * len(slots)
         with self._lock:
             standings = [self._standing(agent_id, slot, asked, at) for slot in slots]
             self._prune_failures(agent_id, slots, at)
         return standings
 
-    def _knows_any(self, agent_id: str, slots: Sequence[Slot]) -> bool:
-        """Look without the lock whether there is anything to tell of the slots; mostly there is not.
+    def knows_any(self, slots: Sequence[Slot]) -> bool:
+        """Look without the lock whether some slot is held, or remembered as settled; mostly none is.
 
         A slot that is just being settled may be missed: then its claim, which looks under the lock, is refused.
         """
-        if agent_id in self._failures:
-            return True
         if not self._held and not self._settled:
             return False
         return any(key in self._held or key in self._settled for slot in slots for key in _keys(slot))
@@ -848,6 +846,10 @@ class Ledger:
             settled.refusal = refusal
             self._remember(settled)
             self._history.append(entry)
+
+    def has_days(self, agent_id: str) -> bool:
+        """Tell whether an agent has begun something, on whatever date."""
+        return agent_id in self._days  # a lone read
 
     def days_of(self, agent_id: str, *, since: dt.date) -> tuple[dt.date, ...]:
         """Tell on which dates an agent has begun something: the one it is at, and others from a date on."""

@@ -40,7 +40,7 @@ class Answers:
         self._voice = context.voice
 
     def handle(self, beat: Beat, heartbeat: Heartbeat, asked: int) -> None:
-        """Follow up on an answer.
+        """Follow up on an answer, calling whoever is to be called.
 
         Args:
             beat: Whose heartbeat.
@@ -48,11 +48,7 @@ class Answers:
             asked: The ledger's mark of the question.
         """
         record, agent_id = beat.record, beat.owner
-        record.failures = 0
-        self._troubles.clear(agent_id, HEARTBEAT)
-        self._say_ok(record, heartbeat)
-        self._note_unreadable(agent_id, heartbeat)
-        record.asleep = asleep_of(heartbeat, record.agent.state)
+        self._note(record, heartbeat)
         claim = self._ledger.active_of(agent_id)
         is_found = claim is not None and self._ledger.is_found(claim)
         if is_found:  # before anything of it is told, or done again: it may have been cancelled or moved meanwhile
@@ -63,6 +59,44 @@ class Answers:
             self._days.look(record)
         self._remind_of_settled(heartbeat.slots, asked)
         choice = self._choose(record, heartbeat, asked)
+        self._enter(record, heartbeat, choice, asked)
+        self._act(beat, choice, asked)
+
+    def handle_at_once(self, beat: Beat, heartbeat: Heartbeat, asked: int) -> bool:
+        """Follow up on an answer that asks for nothing but to be looked at; False for any other, which is left alone.
+
+        That is most of them. It calls nobody, so it may be done where others wait: arguments are those of `handle`.
+        """
+        record = beat.record
+        if not self._is_quiet(record, heartbeat):
+            return False
+        choice = self._choose(record, heartbeat, asked)
+        if choice.dispatch is not None or choice.missed:
+            return False
+        self._note(record, heartbeat)
+        self._enter(record, heartbeat, choice, asked)
+        return True
+
+    def _is_quiet(self, record: Record, heartbeat: Heartbeat) -> bool:
+        """Tell whether an answer is about nothing that anybody here is at, or was at."""
+        agent_id, slots = record.agent.id, heartbeat.slots
+        return (
+            self._ledger.active_of(agent_id) is None
+            and not self._days.may_look(record)
+            and (not slots or (all(slot.status.is_pending for slot in slots) and not self._ledger.knows_any(slots)))
+        )
+
+    def _note(self, record: Record, heartbeat: Heartbeat) -> None:
+        """Enter that there was an answer, and what it says of its agent."""
+        record.failures = 0
+        self._troubles.clear(record.agent.id, HEARTBEAT)
+        self._say_ok(record, heartbeat)
+        self._note_unreadable(record.agent.id, heartbeat)
+        record.asleep = asleep_of(heartbeat, record.agent.state)
+
+    def _enter(self, record: Record, heartbeat: Heartbeat, choice: Choice, asked: int) -> None:
+        """Enter what was decided of each slot, and say what has changed."""
+        agent_id = record.agent.id
         self._book.listed(agent_id, heartbeat.slots, choice.verdicts, asked=asked)
         for verdict in self._roster.answered(record, choice.verdicts, self._clock.now()):
             self._voice.info(
@@ -72,7 +106,6 @@ class Answers:
                 reason=str(verdict.reason),
                 detail=verdict.detail,
             )
-        self._act(beat, choice, asked)
 
     def _choose(self, record: Record, heartbeat: Heartbeat, asked: int) -> Choice:
         agent_id = record.agent.id

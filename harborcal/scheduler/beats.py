@@ -5,10 +5,11 @@ import random
 import threading
 from functools import partial
 
-from harborcal.errors import CalendarUnavailableError, TransportError, TransportTimeoutError
+from harborcal.errors import CalendarUnavailableError, HarborcalError, TransportError, TransportTimeoutError
 from harborcal.model import Heartbeat, TickReport
 from harborcal.policy import describe, heartbeat_delay, next_beat
 from harborcal.scheduler.answers import Answers
+from harborcal.scheduler.batches import Batch, Batches
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.crew import Crew
 from harborcal.scheduler.departures import Departures
@@ -16,7 +17,7 @@ from harborcal.scheduler.dispatch import Dispatch
 from harborcal.scheduler.listing import Listing
 from harborcal.scheduler.roster import Beat, Roster
 from harborcal.scheduler.troubles import HEARTBEAT, QUIET_EVERY
-from harborcal.transport import Transport
+from harborcal.transport import BatchTransport, Transport, find
 
 JUMP = 1.0
 """Seconds by which the wall clock must run away from the monotonic one within a turn to count as having been set."""
@@ -78,6 +79,10 @@ class Beats:
             timeout=context.config.heartbeat_timeout,
             work=self._serve_one,
             overdue=self._overdue,
+        )
+        batching = find(transport, BatchTransport)
+        self._batches = (
+            None if batching is None else Batches(batching, context, answered=self._answered, failed=self._failed)
         )
         self._listers: Crew[_Question] = Crew(
             "lister",
@@ -232,7 +237,13 @@ class Beats:
         self._submit(self._roster.take_due(self._clock.monotonic()))
 
     def _submit(self, beats: list[Beat]) -> None:
+        """Have heartbeats made: all at once where the transport can, else each on a thread of its own."""
         self._dispatch.staff()
+        if self._batches is not None and self._batches.is_fit:
+            if not self._batches.submit(beats):
+                for beat in beats:
+                    self._done(beat)
+            return
         free = []
         for beat in beats:
             if hindrance := self._crew.hindrance(beat.owner):
@@ -248,17 +259,41 @@ class Beats:
             self._done(beat)
             return
         with self._place.inside("heartbeat"):
-            asked = self._ledger.ask()
-            try:
-                heartbeat = _checked(self._transport.heartbeat(beat.owner))
-            except BaseException as error:  # noqa: BLE001 - whatever a transport raises, only this agent waits
-                self._failed(beat, error)
-                return
+            if beat.answer is None:
+                asked = self._ledger.ask()
+                try:
+                    heartbeat = _checked(self._transport.heartbeat(beat.owner))
+                except BaseException as error:  # noqa: BLE001 - whatever a transport raises, only this agent waits
+                    self._failed(beat, error)
+                    return
+            else:
+                heartbeat, asked = beat.answer
             try:
                 if self._roster.is_current(beat):
                     self._answers.handle(beat, heartbeat, asked)
             finally:
                 self._done(beat)
+
+    def _answered(self, beat: Beat, answer: object, asked: int) -> None:
+        """Follow up on an answer of a batch: here where nobody is to be called for it, else on a thread of its own."""
+        try:
+            if isinstance(answer, HarborcalError):
+                self._failed(beat, answer)
+                return
+            heartbeat = _checked(answer)
+            if self._roster.is_current(beat) and not self._answers.handle_at_once(beat, heartbeat, asked):
+                beat.answer = (heartbeat, asked)
+                if hindrance := self._crew.hindrance(beat.owner):
+                    self._failed(beat, TransportTimeoutError(hindrance))
+                elif not self._crew.submit([beat]):
+                    self._done(beat)
+                return
+            self._done(beat)
+        except TransportError as error:
+            self._failed(beat, error)
+        except BaseException as error:  # noqa: BLE001 - the others of the batch must not be harmed
+            self._done(beat)
+            self._on_error("loop", error)
 
     def _overdue(self, beat: Beat, reason: str) -> None:
         self._failed(beat, TransportTimeoutError(f"heartbeat {reason}"))
@@ -316,7 +351,7 @@ class Beats:
     def _await_heartbeats(self, beats: list[Beat]) -> None:
         left = self._config.heartbeat_timeout
         while left > 0 and any(self._roster.is_current(beat) for beat in beats):
-            tasks = self._crew.tasks()
+            tasks = [task for crew in self._crews for task in crew.tasks()]
             if not tasks:
                 return
             left = self._runner.wait(tasks, left)
@@ -338,12 +373,20 @@ class Beats:
         """Begin no more heartbeats; those that were queued are undone."""
         self._listers.close()
         self._departures.close()
-        for beat in self._crew.close():
+        for beat in [*self._crew.close(), *(self._batches.close() if self._batches is not None else ())]:
             self._done(beat)
 
     def wait(self, timeout: float) -> float:
         """Wait until no heartbeat is under way, at most ``timeout`` seconds; return the seconds left."""
-        return self._crew.wait(timeout)
+        left = timeout
+        for crew in self._crews:
+            left = crew.wait(left)
+        return left
+
+    @property
+    def _crews(self) -> "tuple[Crew[Batch] | Crew[Beat], ...]":
+        """Who makes heartbeats; batches first, since they hand on to the others."""
+        return (self._crew,) if self._batches is None else (self._batches.crew, self._crew)
 
     @property
     def last_tick_at(self) -> dt.datetime | None:
@@ -354,7 +397,7 @@ class Beats:
     @property
     def abandoned(self) -> int:
         """How many threads are stuck with the transport or the lister."""
-        return self._crew.abandoned + self._listers.abandoned + self._departures.abandoned
+        return sum(crew.abandoned for crew in self._crews) + self._listers.abandoned + self._departures.abandoned
 
 
 def _checked(heartbeat: object) -> Heartbeat:

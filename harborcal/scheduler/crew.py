@@ -44,7 +44,8 @@ class Crew(Generic[AnyJob]):
     Workers pull jobs off one queue and end when it is empty. A worker whose job outlasts ``timeout`` is abandoned: its
     job is handed to ``overdue`` with the reason, the thread is counted and replaced. Once ``max_abandoned`` threads are
     stuck, each further one leaves the crew smaller, until some return; when none is left, jobs that were queued and not
-    begun are handed to ``turned_away``.
+    begun are handed to ``turned_away``. A job of many steps tells by ``got_on`` when it took the last one (monotonic),
+    and has its time from then.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Crew(Generic[AnyJob]):
         work: Callable[[AnyJob], None],
         overdue: Callable[[AnyJob, str], None],
         turned_away: Callable[[AnyJob, str], None] | None = None,
+        got_on: Callable[[AnyJob], float] | None = None,
     ) -> None:
         self._name = name
         self._runner = context.runner
@@ -68,6 +70,7 @@ class Crew(Generic[AnyJob]):
         self._timeout = timeout
         self._work = work
         self._overdue = overdue
+        self._got_on = got_on
         self._turned_away = turned_away if turned_away is not None else overdue
         self._lock = threading.Lock()
         self._queue: deque[AnyJob] = deque()  # guarded by _lock
@@ -218,6 +221,9 @@ class Crew(Generic[AnyJob]):
         left: list[AnyJob] = []
         with self._lock:
             busy = [worker for worker in self._workers if worker.job is not None]
+            if self._got_on is not None:
+                for worker in busy:
+                    worker.since = max(worker.since, self._got_on(worker.job))  # type: ignore[arg-type]
             for worker in [worker for worker in busy if worker.since + self._timeout <= now]:
                 worker.abandoned = True
                 self._workers.discard(worker)

@@ -40,6 +40,10 @@ class Days:
         self._troubles = context.troubles
         self._voice = context.voice
 
+    def may_look(self, record: Record) -> bool:
+        """Tell whether `look` may have something to ask for."""
+        return self._reader is not None and self._ledger.has_days(record.agent.id)
+
     def look(self, record: Record) -> None:
         """Compare an agent's slots, active and settled ones, with its days, if it is time to: first at once.
 

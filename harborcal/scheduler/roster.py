@@ -5,7 +5,7 @@ import heapq
 import threading
 from collections.abc import Iterable
 
-from harborcal.model import Agent, Verdict, VerdictReason
+from harborcal.model import Agent, Heartbeat, Verdict, VerdictReason
 from harborcal.policy import next_beat
 from harborcal.scheduler.dispatch import Wake
 
@@ -55,10 +55,11 @@ class Record:
 class Beat:
     """One heartbeat of one agent. Once it is no longer its record's current one it has ended, or was given up."""
 
-    __slots__ = ("failed", "record", "wake")
+    __slots__ = ("answer", "failed", "record", "wake")
 
     def __init__(self, record: Record) -> None:
         self.record = record
+        self.answer: tuple[Heartbeat, int] | None = None  # what a batch has brought, and its question's mark
         self.failed = False
         self.wake: Wake | None = None
 
