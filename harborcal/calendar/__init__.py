@@ -1,8 +1,9 @@
 """The calendar that harborcal carries: agents, slots, plans and iCalendar, in one SQLite file.
 
 Read in this order: `calendar` (the doors), `rules` (the contract's rules, pure), `recurrence` (when plans yield slots),
-`schedule` (stored and virtual slots merged, and what users do with them), `slots`, `plans`, `agents` and `presence`
-(the rows), `store` and `schema` (the database), `ical` (other calendars).
+`schedule` (stored and virtual slots merged, and what users do with them), `heartbeats` (what is told of it to agents
+that are heard), `slots`, `plans`, `agents` and `presence` (the rows), `statements`, `store` and `schema` (the
+database), `ical` (other calendars).
 
 It comes with the extra ``calendar``: ``pip install 'harborcal[calendar]'``.
 """

@@ -1,13 +1,14 @@
 """Agents as rows, and what holds of them now: what was said, what time has made of it, what they are at."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from harborcal.calendar import rules, slots
 from harborcal.calendar.schema import agents, meta
+from harborcal.calendar.statements import OfAgents
 from harborcal.calendar.values import ExhaustReason, RegisteredAgent
 from harborcal.errors import CalendarRefusedError
 from harborcal.grammar import is_id
@@ -17,6 +18,7 @@ _LASTING = frozenset({AgentStatus.BUSY, AgentStatus.ON_CALL})
 
 
 _BY_ID = sa.select(agents).where(agents.c.id == sa.bindparam("agent_id"))
+_BY_IDS = OfAgents(agents.c.id, lambda of_agents: sa.select(agents).where(of_agents))
 
 
 def find(connection: sa.Connection, agent_id: str) -> sa.Row[Any]:
@@ -27,8 +29,26 @@ def find(connection: sa.Connection, agent_id: str) -> sa.Row[Any]:
     """
     row = connection.execute(_BY_ID, {"agent_id": agent_id}).one_or_none() if is_id(agent_id) else None
     if row is None:
-        raise CalendarRefusedError(404, "Agent not found")
+        raise _not_found()
     return row
+
+
+def rows_of(connection: sa.Connection, agent_ids: Sequence[str]) -> list[sa.Row[Any] | None]:
+    """Find agents' rows, in the order in which they are asked for; None for each that is not registered."""
+    rows = {row.id: row for row in _BY_IDS.execute(connection, [each for each in agent_ids if is_id(each)])}
+    return [rows.get(each) if is_id(each) else None for each in agent_ids]
+
+
+def refusal_of(row: sa.Row[Any] | None, claw_identifier: str | None) -> CalendarRefusedError | None:
+    """Tell why a host may not speak for an agent, by the agent's row; None where it may.
+
+    404, it is not registered; 403, it is bound to another host (contract).
+    """
+    if row is None:
+        return _not_found()
+    if claw_identifier is not None and row.claw_identifier not in (None, claw_identifier):
+        return CalendarRefusedError(403, f"agent {row.id} is bound to another claw identifier")
+    return None
 
 
 def check_claw(row: sa.Row[Any], claw_identifier: str | None) -> None:
@@ -37,8 +57,13 @@ def check_claw(row: sa.Row[Any], claw_identifier: str | None) -> None:
     Raises:
         CalendarRefusedError: 403, it is bound to another one.
     """
-    if claw_identifier is not None and row.claw_identifier not in (None, claw_identifier):
-        raise CalendarRefusedError(403, f"agent {row.id} is bound to another claw identifier")
+    refusal = refusal_of(row, claw_identifier)
+    if refusal is not None:
+        raise refusal
+
+
+def _not_found() -> CalendarRefusedError:
+    return CalendarRefusedError(404, "Agent not found")
 
 
 def every(connection: sa.Connection) -> list[sa.Row[Any]]:

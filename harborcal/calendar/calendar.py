@@ -2,24 +2,24 @@
 
 import datetime as dt
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from harborcal.calendar import agents, plans, rules, schedule, slots, sync
+from harborcal.calendar import agents, heartbeats, plans, rules, schedule, slots, sync
 from harborcal.calendar.edits import EMPTY, PlanEdit, SlotEdit
 from harborcal.calendar.ical.exporting import export_day_range
 from harborcal.calendar.ical.importing import import_file
-from harborcal.calendar.presence import Owner, Presence, is_gone, name_owner, see
+from harborcal.calendar.presence import Owner, Presence, Sign, gone, name_owner, see
 from harborcal.calendar.recurrence import Recurrence
 from harborcal.calendar.schema import meta
 from harborcal.calendar.slots import Entry
 from harborcal.calendar.store import Store
 from harborcal.calendar.values import DayAccount, ExhaustReason, ImportReport, Plan, RegisteredAgent, Sync
 from harborcal.clock import Clock, SystemClock
-from harborcal.errors import CalendarRefusedError, ConfigurationError
+from harborcal.errors import CalendarRefusedError, ConfigurationError, HarborcalError
 from harborcal.model import (
     AgentStatus,
     EventType,
@@ -31,7 +31,7 @@ from harborcal.model import (
     SlotUpdate,
     check_seconds,
 )
-from harborcal.wire import MAX_PRIORITY, MAX_SLOTS
+from harborcal.wire import MAX_PRIORITY
 
 _DAY = dt.timedelta(days=1)
 _DROPPED = frozenset({SlotStatus.SKIPPED, SlotStatus.ABORTED})
@@ -468,29 +468,50 @@ class Calendar:
         Raises:
             CalendarRefusedError: 403, the agent is bound to another host; 404, it is not registered.
         """
+        [(_, answer)] = self._hear([agent_id], claw_identifier, owner)
+        if isinstance(answer, HarborcalError):
+            raise answer
+        return answer
+
+    def heartbeats(
+        self, agent_ids: Sequence[str], *, claw_identifier: str | None = None, owner: Owner | None = None
+    ) -> Iterator[tuple[str, Heartbeat | HarborcalError]]:
+        """Note that many agents were heard, and list the pending slots of each, as `heartbeat` does.
+
+        They are read in batches of some hundred, as the iterator is: each batch is of one moment, and noted in one
+        transaction before the first of its answers is given. A batch costs a fixed number of indexed queries, however
+        many agents, slots and plans there are.
+
+        Args:
+            agent_ids: Who. An agent that is named twice is answered once.
+            claw_identifier: Which host speaks for them.
+            owner: Which scheduler asks, where it wants to take up what others have left.
+
+        Yields:
+            Each agent with its answer. What `heartbeat` would raise about the agent itself is its answer: it is not
+            registered, it is bound to another host, or what the database holds of it cannot be read. Others have
+            theirs all the same.
+
+        Raises:
+            CalendarError: The database cannot be used; agents without an answer were perhaps noted, perhaps not.
+            CalendarUnavailableError: Other programs keep it locked; agents without an answer were not noted.
+        """
+        for batch in heartbeats.batches(agent_ids):
+            yield from self._hear(batch, claw_identifier, owner)
+
+    def _hear(
+        self, agent_ids: list[str], claw_identifier: str | None, owner: Owner | None
+    ) -> list[tuple[str, Heartbeat | HarborcalError]]:
+        """Hear one batch of agents: their signs of life are on disk before anybody has an answer."""
         now = self._clock.now()
         if owner is not None:
             self._presence.begin(owner, now)
-        yesterday, today = now.date() - _DAY, now.date()
-        with self._store.read() as connection:
-            row = agents.find(connection, agent_id)
-            agents.check_claw(row, claw_identifier)
-            stored = slots.near(connection, agent_id, yesterday, today)
-            at_work = [entry for entry in stored if entry.slot.status in slots.UNDER_WAY]
-            listed = [
-                entry
-                for entry in schedule.merged(connection, stored, agent_id, yesterday, today)
-                if entry.slot.status.is_pending and _is_open(entry, now)
-            ]
-            if owner is not None:
-                listed += [entry for entry in at_work if _may_take_up(connection, entry, owner, now)]
-        lifted = row.said if agents.said_after_heartbeat(row, now) is not row.said else None
-        self._presence.heard(agent_id, now, owner=owner, lifted=lifted)
-        if len(listed) > MAX_SLOTS:  # then what is due comes before what is not
-            listed = sorted(listed, key=lambda entry: (entry.starts_at > now, entry.by_urgency))[:MAX_SLOTS]
-        ordered = sorted(listed, key=lambda entry: entry.by_urgency)
-        status = agents.status_of(row, at_work, now, is_heard=True)
-        return Heartbeat(slots=tuple(entry.slot for entry in ordered), agent_status=status)
+        answers = heartbeats.read(self._store, agent_ids, heartbeats.Question(now, claw_identifier, owner))
+        found = [(agent_id, answer) for agent_id, answer in answers if isinstance(answer, heartbeats.Found)]
+        self._presence.heard([Sign(agent_id, owner, now, answer.lifted) for agent_id, answer in found])
+        return [
+            (each, answer.heartbeat if isinstance(answer, heartbeats.Found) else answer) for each, answer in answers
+        ]
 
     def apply_update(
         self,
@@ -577,7 +598,7 @@ class Calendar:
             if not entry.slot.status.is_pending:
                 if entry.owner == owner.id:
                     return entry.slot
-                if not _may_take_up(connection, entry, owner, now):
+                if entry.owner not in gone(connection, [entry.owner], owner, now):
                     return None
                 return slots.change(connection, entry, now, owner=owner.id).slot
             _check_open(entry, now)
@@ -738,20 +759,11 @@ def _check_held(connection: sa.Connection, entry: Entry, owner: Owner | None, no
     """
     if owner is None or entry.slot.status.is_pending or entry.owner in {None, owner.id}:
         return
-    if not is_gone(connection, str(entry.owner), owner, now):
+    if entry.owner not in gone(connection, [entry.owner], owner, now):
         raise CalendarRefusedError(409, "slot is held by another scheduler")
-
-
-def _may_take_up(connection: sa.Connection, entry: Entry, owner: Owner, now: dt.datetime) -> bool:
-    """Tell whether somebody else left this slot behind; what has no owner is looked after by nobody we know."""
-    if entry.owner is None or entry.owner == owner.id:
-        return False
-    return is_gone(connection, entry.owner, owner, now)
 
 
 def _works_for_another(connection: sa.Connection, agent_id: str, owner: Owner, now: dt.datetime) -> bool:
     """Tell whether the agent is at something that another scheduler follows: it is woken for one slot at a time."""
-    return any(
-        entry.owner not in {None, owner.id} and not is_gone(connection, str(entry.owner), owner, now)
-        for entry in slots.under_way(connection, agent_id)
-    )
+    others = {entry.owner for entry in slots.under_way(connection, agent_id)} - {None, owner.id}
+    return bool(others - gone(connection, others, owner, now))

@@ -8,6 +8,7 @@ import datetime as dt
 import functools
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from harborcal.calendar.recurrence import Occurrence, Recurrence
 from harborcal.calendar.schema import FOR_EVER, plan_versions, plans
 from harborcal.calendar.slots import Entry
+from harborcal.calendar.statements import OfAgents
 from harborcal.calendar.values import Plan
 from harborcal.errors import CalendarRefusedError
 from harborcal.model import MAX_REAL_ID, Slot
@@ -124,15 +126,18 @@ def _version_of(row: sa.Row[Any]) -> Version:
     return Version(plan=plan, valid_until=row.valid_until)
 
 
-_VALID_ON = (
-    sa.select(*_COLUMNS)
-    .select_from(_JOINED)
-    .where(
-        plan_versions.c.agent_id == sa.bindparam("agent_id"),
-        plan_versions.c.valid_until > sa.bindparam("first"),
-        plan_versions.c.valid_from <= sa.bindparam("last"),
-    )
-    .order_by(plan_versions.c.plan_id)
+_VALID_ON = OfAgents(
+    plan_versions.c.agent_id,
+    lambda of_agents: (
+        sa.select(*_COLUMNS)
+        .select_from(_JOINED)
+        .where(
+            of_agents,
+            plan_versions.c.valid_until > sa.bindparam("first"),
+            plan_versions.c.valid_from <= sa.bindparam("last"),
+        )
+        .order_by(plan_versions.c.plan_id)
+    ),
 )
 _VERSION_ON = (
     sa.select(*_COLUMNS)
@@ -145,10 +150,9 @@ _VERSION_ON = (
 )
 
 
-def valid_on(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.date) -> list[Version]:
-    """List the versions of an agent's plans that count on any of some dates."""
-    values = {"agent_id": agent_id, "first": first, "last": last}
-    return [_version_of(row) for row in connection.execute(_VALID_ON, values)]
+def valid_on(connection: sa.Connection, agent_ids: Collection[str], first: dt.date, last: dt.date) -> list[Version]:
+    """List the versions of agents' plans that count on any of some dates."""
+    return [_version_of(row) for row in _VALID_ON.execute(connection, agent_ids, first=first, last=last)]
 
 
 def version_on(connection: sa.Connection, plan_id: int, date: dt.date) -> Version | None:

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,8 +35,15 @@ class Owner:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Sign:
-    """One sign of life, on its way into the database."""
+class Sign:
+    """One sign of life, on its way into the database.
+
+    Attributes:
+        agent_id: Who was heard.
+        owner: Who spoke for it.
+        at: When.
+        lifted: What was said of it and holds no longer, now that it is heard; it is idle then.
+    """
 
     agent_id: str
     owner: Owner | None
@@ -49,7 +57,7 @@ class _Batch:
     __slots__ = ("done", "failure", "signs")
 
     def __init__(self) -> None:
-        self.signs: list[_Sign] = []  # guarded by the presence's lock while the batch is open
+        self.signs: list[Sign] = []  # guarded by the presence's lock while the batch is open
         self.done = threading.Event()
         self.failure: HarborcalError | None = None
 
@@ -85,33 +93,26 @@ class Presence:
                 self._begun.clear()  # to see one again does no harm
             self._begun.add(owner.id)
 
-    def heard(
-        self, agent_id: str, at: dt.datetime, *, owner: Owner | None = None, lifted: AgentStatus | None = None
-    ) -> None:
-        """Record that an agent, and the owner that spoke for it, were heard.
-
-        Args:
-            agent_id: Who.
-            at: When.
-            owner: Who spoke for it.
-            lifted: What was said of it and holds no longer, now that it is heard; it is idle then.
+    def heard(self, signs: Sequence[Sign]) -> None:
+        """Record that agents, and the owners that spoke for them, were heard: all of it in one transaction.
 
         Raises:
             CalendarError: It cannot be written.
             CalendarUnavailableError: Other programs keep the database locked.
         """
+        if not signs:
+            return
         self._follow_fork()
-        sign = _Sign(agent_id, owner, at, lifted)
         batch: _Batch | None = None
         try:
             with self._lock:
                 batch, is_first = (_Batch(), True) if self._open is None else (self._open, False)
-                batch.signs.append(sign)
+                batch.signs.extend(signs)
                 self._open = batch
             if is_first:
                 self._write(batch)
         except BaseException:
-            if batch is not None and batch.signs[:1] == [sign]:
+            if batch is not None and batch.signs[:1] == [signs[0]]:
                 self._abandon(batch)
             raise
         batch.done.wait()
@@ -177,7 +178,7 @@ _LIFTED = (
 )
 
 
-def _write(connection: sa.Connection, signs: list[_Sign]) -> None:
+def _write(connection: sa.Connection, signs: list[Sign]) -> None:
     connection.execute(_HEARD, [{"which": sign.agent_id, "at": sign.at} for sign in signs])
     lifted = [
         {"which": sign.agent_id, "lifted": sign.lifted, "at": sign.at} for sign in signs if sign.lifted is not None
@@ -210,9 +211,22 @@ def see(connection: sa.Connection, owner: Owner, at: dt.datetime) -> None:
     connection.execute(sa.delete(owners).where(owners.c.seen_at < at - _FORGET_OWNERS_AFTER))
 
 
-def is_gone(connection: sa.Connection, owner_id: str, by: Owner, now: dt.datetime) -> bool:
-    """Tell whether what an owner has left behind is free for another one to take up."""
-    row = connection.execute(sa.select(owners).where(owners.c.id == owner_id)).one_or_none()
+_OWNERS = sa.select(owners).where(owners.c.id.in_(sa.bindparam("owner_ids", expanding=True)))
+
+
+def gone(connection: sa.Connection, owner_ids: Iterable[str | None], by: Owner, now: dt.datetime) -> set[str]:
+    """Tell which owners are gone, so that what they have left behind is free for another one to take up.
+
+    That one itself is not; nor is who has no owner: it is looked after by nobody we know. Costs one query at most.
+    """
+    others = {owner_id for owner_id in owner_ids if owner_id is not None and owner_id != by.id}
+    if not others:
+        return set()
+    rows = {row.id: row for row in connection.execute(_OWNERS, {"owner_ids": sorted(others)})}
+    return {owner_id for owner_id in others if _is_gone(owner_id, rows.get(owner_id), by, now)}
+
+
+def _is_gone(owner_id: str, row: sa.Row[Any] | None, by: Owner, now: dt.datetime) -> bool:
     if row is None:
         return True  # not seen for days
     if now - row.seen_at > rules.SILENCE:

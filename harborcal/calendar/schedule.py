@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -25,26 +26,24 @@ def entries(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.d
 
     Costs three indexed queries, however many dates, slots and plans there are.
     """
-    return merged(connection, slots.of_dates(connection, agent_id, first, last), agent_id, first, last)
+    stored = slots.of_dates(connection, agent_id, first, last)
+    return [*stored, *virtual_entries(connection, [agent_id], first, last)]
 
 
-def merged(
-    connection: sa.Connection,
-    stored: list[Entry],
-    agent_id: str,
-    first: dt.date,
-    last: dt.date,
-    *,
-    but: int | None = None,
+def virtual_entries(
+    connection: sa.Connection, agent_ids: Collection[str], first: dt.date, last: dt.date, *, but: int | None = None
 ) -> list[Entry]:
-    """Add to an agent's stored slots of some dates what its plans yield, all but one of them."""
-    versions = [version for version in plans.valid_on(connection, agent_id, first, last) if version.plan.id != but]
+    """Compute what agents' plans, all but one of them, yield on some dates and has not become real.
+
+    Costs two indexed queries, however many agents, dates and plans there are.
+    """
+    versions = [version for version in plans.valid_on(connection, agent_ids, first, last) if version.plan.id != but]
     if not versions:
-        return stored
-    taken = slots.taken_occurrences(connection, agent_id, first, last)
+        return []
+    taken = slots.taken_occurrences(connection, agent_ids, first, last)
     dates = [first + _DAY * number for number in range((last - first).days + 1)]
-    virtual = (entry for date in dates for version in versions for entry in version.entries_on(date))
-    return [*stored, *(entry for entry in virtual if entry.virtual_id not in taken)]
+    yielded = (entry for date in dates for version in versions for entry in version.entries_on(date))
+    return [entry for entry in yielded if (entry.agent_id, entry.virtual_id) not in taken]
 
 
 def find(connection: sa.Connection, key: SlotKey) -> Entry:
@@ -229,11 +228,11 @@ def overlaps_of(connection: sa.Connection, version: Version, days: int) -> tuple
 
 
 def _first_overlap_of(connection: sa.Connection, plan: Plan, own: list[Entry], date: dt.date) -> str:
-    around = (plan.agent_id, date - _DAY, date + _DAY)
-    stored = [entry for entry in slots.of_dates(connection, *around) if entry.slot.plan_id != plan.id]
-    others = merged(connection, stored, *around, but=plan.id)
+    near = slots.of_dates(connection, plan.agent_id, date - _DAY, date + _DAY)
+    stored = [entry for entry in near if entry.slot.plan_id != plan.id]
+    virtual = virtual_entries(connection, [plan.agent_id], date - _DAY, date + _DAY, but=plan.id)
     for entry in own:
-        other = slots.first_overlap(others, entry.starts_at, entry.ends_at)
+        other = slots.first_overlap([*stored, *virtual], entry.starts_at, entry.ends_at)
         if other is not None:
             refusal = rules.overlap_refusal(other.slot.key, other.starts_at, other.ends_at)
             return f"{entry.virtual_id} {refusal.detail}"

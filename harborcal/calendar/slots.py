@@ -2,12 +2,13 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
 from harborcal.calendar.schema import slots
+from harborcal.calendar.statements import OfAgents
 from harborcal.model import Slot, SlotKey, SlotKind, SlotStatus
 
 UNDER_WAY = (SlotStatus.ONGOING, SlotStatus.PAUSED)
@@ -101,12 +102,22 @@ def entry_of(row: sa.Row[Any]) -> Entry:
 _AGENT = slots.c.agent_id == sa.bindparam("agent_id")
 _BY_ID = sa.select(slots).where(slots.c.id == sa.bindparam("slot_id"))
 _BY_VIRTUAL_ID = sa.select(slots).where(slots.c.virtual_id == sa.bindparam("slot_id"))
-_OF_DATES = sa.select(slots).where(_AGENT, slots.c.date.between(sa.bindparam("first"), sa.bindparam("last")))
-_UNDER_WAY = sa.select(slots).where(_AGENT, slots.c.status.in_(UNDER_WAY))
-_ELSEWHEN = sa.not_(slots.c.date.between(sa.bindparam("first"), sa.bindparam("last")))
-_NEAR = sa.union_all(_OF_DATES, _UNDER_WAY.where(_ELSEWHEN))
-_TAKEN = sa.select(slots.c.virtual_id).where(
-    _AGENT, slots.c.plan_date.between(sa.bindparam("first"), sa.bindparam("last"))
+_ON_DATES = slots.c.date.between(sa.bindparam("first"), sa.bindparam("last"))
+_OF_DATES = sa.select(slots).where(_AGENT, _ON_DATES)
+_IS_UNDER_WAY = slots.c.status.in_(UNDER_WAY)
+_UNDER_WAY = sa.select(slots).where(_AGENT, _IS_UNDER_WAY)
+_NEAR = OfAgents(
+    slots.c.agent_id,
+    lambda of_agents: sa.union_all(
+        sa.select(slots).where(of_agents, _ON_DATES),
+        sa.select(slots).where(of_agents, _IS_UNDER_WAY, sa.not_(_ON_DATES)),
+    ),
+)
+_TAKEN = OfAgents(
+    slots.c.agent_id,
+    lambda of_agents: sa.select(slots.c.agent_id, slots.c.virtual_id).where(
+        of_agents, slots.c.plan_date.between(sa.bindparam("first"), sa.bindparam("last"))
+    ),
 )
 _OF_PLAN = sa.select(slots).where(
     _AGENT,
@@ -136,9 +147,9 @@ def under_way(connection: sa.Connection, agent_id: str) -> list[Entry]:
     return _select(connection, _UNDER_WAY, agent_id=agent_id)
 
 
-def near(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.date) -> list[Entry]:
-    """List an agent's stored slots of some dates, and what it is at whatever its date: all that a heartbeat needs."""
-    return _select(connection, _NEAR, agent_id=agent_id, first=first, last=last)
+def near(connection: sa.Connection, agent_ids: Collection[str], first: dt.date, last: dt.date) -> list[Entry]:
+    """List agents' stored slots of some dates, and what they are at whatever its date: all that heartbeats need."""
+    return [entry_of(row) for row in _NEAR.execute(connection, agent_ids, first=first, last=last)]
 
 
 def pending_of_plan(connection: sa.Connection, agent_id: str, plan_id: int, since: dt.date) -> list[Entry]:
@@ -146,10 +157,12 @@ def pending_of_plan(connection: sa.Connection, agent_id: str, plan_id: int, sinc
     return _select(connection, _OF_PLAN, agent_id=agent_id, plan_id=plan_id, since=since)
 
 
-def taken_occurrences(connection: sa.Connection, agent_id: str, first: dt.date, last: dt.date) -> set[str]:
-    """Tell which of the plans' occurrences on some dates have become real (contract, rule 9)."""
-    values = {"agent_id": agent_id, "first": first, "last": last}
-    return {virtual_id for (virtual_id,) in connection.execute(_TAKEN, values)}
+def taken_occurrences(
+    connection: sa.Connection, agent_ids: Collection[str], first: dt.date, last: dt.date
+) -> set[tuple[str, str | None]]:
+    """Tell which of the plans' occurrences on some dates have become real (contract, rule 9): agent and virtual id."""
+    rows = _TAKEN.execute(connection, agent_ids, first=first, last=last)
+    return {(row.agent_id, row.virtual_id) for row in rows}
 
 
 def insert(connection: sa.Connection, entry: Entry, now: dt.datetime) -> Entry:

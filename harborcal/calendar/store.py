@@ -29,7 +29,12 @@ from harborcal.grammar import clean
 _WRITES = "harborcal_writes"
 _RETRY_AFTER = 1.0
 _LOOK = 0.02  # seconds in which SQLite looks for a lock after 1, 2, 5 and 10 ms
+_NO_TEXT = "Could not decode to UTF-8"  # said by Python of one value; it is no error of SQLite's, and has no code
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+class UnreadableRowError(CalendarError):
+    """A row holds what no harborcal has written; the database as such can be used."""
 
 
 class Store:
@@ -171,7 +176,7 @@ class Store:
         except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
             raise _translate(error) from error
         except (ValueError, LookupError, TypeError, OverflowError) as error:
-            raise CalendarError(
+            raise UnreadableRowError(
                 f"what is in the calendar's database cannot be read: {clean(str(error), 200)}"
             ) from error
 
@@ -281,6 +286,8 @@ def _translate(error: BaseException) -> HarborcalError:
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
     if _is_busy(cause):
         return _locked()
+    if str(cause).startswith(_NO_TEXT):
+        return UnreadableRowError(f"what is in the calendar's database cannot be read: {clean(str(cause), 200)}")
     return CalendarError(f"the calendar's database cannot be used: {clean(str(cause), 200)}")
 
 
