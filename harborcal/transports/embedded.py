@@ -3,11 +3,17 @@
 import contextlib
 import datetime as dt
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harborcal import wire
-from harborcal.errors import CalendarError, CalendarUnavailableError, ConfigurationError, LifecycleError
+from harborcal.errors import (
+    CalendarError,
+    CalendarUnavailableError,
+    ConfigurationError,
+    HarborcalError,
+    LifecycleError,
+)
 from harborcal.grammar import check_id, claw_of
 from harborcal.model import Heartbeat, Slot, SlotKey, SlotUpdate, UpdateReceipt
 
@@ -16,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class EmbeddedTransport:
-    """A way to a `harborcal.calendar.Calendar` of this process; a `ClaimingTransport` and a `DayReader`.
+    """A way to a `harborcal.calendar.Calendar` of this process.
 
-    Each transport is one owner of slots. Of several schedulers on one file one gets each slot, and the others do not
-    wake. What a scheduler left behind is taken up by its successor with the same claw identifier at once, by others
-    after 120 s of silence.
+    It is a `ClaimingTransport`, a `BatchTransport` and a `DayReader`. Each transport is one owner of slots. Of several
+    schedulers on one file one gets each slot, and the others do not wake. What a scheduler left behind is taken up by
+    its successor with the same claw identifier at once, by others after 120 s of silence.
 
     Args:
         calendar: The calendar. It stays the program's own: closing the transport does not close it.
@@ -51,6 +57,25 @@ class EmbeddedTransport:
         """
         with self._calling():
             return self._calendar.heartbeat(agent_id, claw_identifier=self._owner.claw_identifier, owner=self._owner)
+
+    def heartbeats(self, agent_ids: Sequence[str]) -> Iterator[tuple[str, Heartbeat | HarborcalError]]:
+        """Ask for many agents' pending slots, some hundred at once (see `Calendar.heartbeats`).
+
+        An agent's answer is what `heartbeat` would return or raise for it alone; an agent named twice has one.
+
+        Raises:
+            CalendarUnavailableError: The calendar's database cannot be used now; for who has no answer yet.
+            LifecycleError: The transport is closed, perhaps since it was asked; for who has no answer yet.
+        """
+        claw = self._owner.claw_identifier
+        answers = self._calendar.heartbeats(agent_ids, claw_identifier=claw, owner=self._owner)
+        while True:
+            with self._calling():
+                told = next(answers, None)
+            if told is None:
+                return
+            agent_id, answer = told
+            yield agent_id, _outage(answer) if isinstance(answer, CalendarError) else answer
 
     def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
         """Tell the calendar where a slot stands.
@@ -104,4 +129,11 @@ class EmbeddedTransport:
         try:
             yield
         except CalendarError as error:
-            raise CalendarUnavailableError(str(error), 503) from error
+            raise _outage(error) from error
+
+
+def _outage(error: CalendarError) -> CalendarUnavailableError:
+    """Tell in the words of a transport that the calendar cannot answer."""
+    outage = CalendarUnavailableError(str(error), 503)
+    outage.__cause__ = error
+    return outage
