@@ -354,7 +354,8 @@ class SchedulerConfig(DataClassJsonMixin):
         heartbeat_timeout: Seconds after which a heartbeat that has not returned counts as failed and its
             thread is abandoned. Transports have deadlines of their own; this is for those that break theirs.
         history_size: How many settled slots the history keeps.
-        max_heartbeats: How many heartbeats may be under way at once.
+        max_heartbeats: How many heartbeats may be under way at once; over a `BatchTransport`, how many batches: how
+            much of a batch is under way at once is the transport's affair.
         max_wakes: How many wakes may be under way at once.
         max_abandoned: How many threads may be abandoned in callouts that never return before no more are
             replaced.

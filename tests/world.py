@@ -10,7 +10,6 @@ from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, Recordi
 from harborcal.transport import Transport
 from tests.batching import Batching
 
-
 IN_BATCHES = False
 """Whether every world's transport is asked in batches; set by a fixture, so that the same tests hold for both ways."""
 

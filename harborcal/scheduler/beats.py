@@ -240,6 +240,7 @@ class Beats:
         """Have heartbeats made: all at once where the transport can, else each on a thread of its own."""
         self._dispatch.staff()
         if self._batches is not None and self._batches.is_fit:
+            self._crew.staff()  # an answer may be waiting for a thread
             if not self._batches.submit(beats):
                 for beat in beats:
                     self._done(beat)

@@ -98,6 +98,7 @@ def test_a_start_without_a_thread_for_the_timer_fails_and_the_scheduler_can_stil
     world.scheduler.stop()
 
 
+@pytest.mark.singly
 def test_threads_of_the_scheduler_are_daemons_with_telling_names() -> None:
     seen: list[threading.Thread] = []
     from tests.world import threaded

@@ -588,6 +588,7 @@ def test_heartbeats_that_were_queued_when_the_stop_was_requested_are_not_made() 
     assert world.scheduler.status().heartbeats_under_way == 0
 
 
+@pytest.mark.singly
 def test_heartbeats_that_were_queued_and_not_begun_are_undone_by_the_end(release: threading.Event) -> None:
     entered = threading.Event()
 
@@ -672,6 +673,7 @@ def test_the_late_fault_of_a_heartbeat_that_was_given_up_is_not_counted_again(re
     assert "20 s" in fault.message
 
 
+@pytest.mark.singly
 def test_an_agent_whose_heartbeats_hang_holds_three_threads_captive_and_no_more(release: threading.Event) -> None:
     hanging: list[str] = []
 
@@ -824,6 +826,7 @@ def test_a_thread_that_is_held_up_between_its_looks_at_two_clocks_has_not_seen_o
 # --- who waits for whom ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.singly
 @pytest.mark.parametrize("where", ["before_heartbeat", "lister"])
 def test_nothing_is_waited_for_from_inside_a_heartbeat_or_the_lister(where: str) -> None:
     def tick(*_args: object) -> None:
@@ -848,6 +851,7 @@ def test_nothing_is_waited_for_from_inside_a_heartbeat_or_the_lister(where: str)
     assert {me for me, _ in runner.waits} == {threading.current_thread().name}
 
 
+@pytest.mark.singly
 def test_no_wake_is_waited_for_from_inside_a_wake(release: threading.Event) -> None:
     def on_wake(wake: WakeRequest) -> None:
         if wake.agent_id == "b":
@@ -889,6 +893,7 @@ def test_a_tick_does_not_wait_again_for_a_lister_that_is_overdue(release: thread
 # --- crews ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.singly
 def test_a_thread_that_could_not_be_started_takes_no_ones_place() -> None:
     runner = Poor("heartbeat")
     world = World(runner=runner, config=SchedulerConfig(max_heartbeats=1, seed=1))

@@ -573,6 +573,7 @@ def test_a_locked_slot_that_was_given_back_is_over_also_for_an_answer_that_still
     assert world.sent == [("dev", "ongoing"), ("dev", "paused"), ("dev", "aborted"), ("dev", "aborted")]
 
 
+@pytest.mark.singly
 def test_heartbeats_that_no_thread_is_left_for_are_told_as_faults() -> None:
     go = threading.Event()
     entered = threading.Semaphore(0)

@@ -303,6 +303,7 @@ def test_heartbeats_of_many_agents_go_on_side_by_side() -> None:
     assert not world.scheduler.tick().failed_heartbeats
 
 
+@pytest.mark.singly
 def test_no_more_heartbeats_go_out_at_once_than_were_allowed() -> None:
     lock = threading.Lock()
     now, most = 0, 0

@@ -208,6 +208,7 @@ def test_a_wake_may_call_back_anything_and_the_other_agents_go_on(verb: str) -> 
     assert all(item[0] != "a" for index in terminal for item in world.sent[index + 1 :])
 
 
+@pytest.mark.singly
 @pytest.mark.parametrize("where", ["before_heartbeat", "lister"])
 def test_a_tick_from_inside_a_heartbeat_or_the_lister_waits_for_nothing(where: str) -> None:
     reports: list[object] = []
