@@ -371,6 +371,9 @@ class SchedulerConfig(DataClassJsonMixin):
             it be late for ever.
         on_unknown: What to do after a crash with a wake of which nobody knows whether it reached its agent: ``skip``
             does not repeat it, and the lease decides; ``repeat`` sends it again with the same ``wake_id``.
+        spread: Whether the first heartbeats of more than a handful of new agents are spread over the interval, so that
+            a fleet that starts together does not ask its calendar together ever after. ``tick()`` asks everybody all
+            the same.
         seed: Fixes jitter and wake ids, so that a rehearsal can be replayed. None, the default, draws them from
             the system's entropy.
 
@@ -391,6 +394,7 @@ class SchedulerConfig(DataClassJsonMixin):
     lease: float | None = 1_800.0
     misfire_grace: float | None = None
     on_unknown: str = "skip"
+    spread: bool = True
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -410,6 +414,8 @@ class SchedulerConfig(DataClassJsonMixin):
                 object.__setattr__(self, name, defaults[name])
         if self.on_unknown not in _ON_UNKNOWN:
             raise ConfigurationError(f"on_unknown is one of {', '.join(_ON_UNKNOWN)}, not {self.on_unknown!r}")
+        if type(self.spread) is not bool:
+            raise ConfigurationError(f"spread is True or False, not {self.spread!r}")
         if self.seed is not None and type(self.seed) is not int:
             raise ConfigurationError(f"seed is a whole number or None, not {self.seed!r}")
 

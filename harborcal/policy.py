@@ -32,6 +32,7 @@ OFFLINE_AFTER = 120.0
 AGENT_NOT_FOUND = "Agent not found"
 """The contract's detail of a 404 that speaks of the agent instead of the slot."""
 
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _FINAL = frozenset({400, 404, 409, 410, 422, 423})
 _ASLEEP = frozenset({AgentStatus.EXHAUSTED, AgentStatus.OFFLINE})
 _TERMINAL_WORD = re.compile(r"\b(finished|aborted|skipped)\b", re.ASCII | re.IGNORECASE)
@@ -49,6 +50,8 @@ class Choice:
     take_up: Slot | None = None
     missed: tuple[tuple[Slot, str], ...] = ()
     """Slots whose time is over, each with the reason."""
+    next_due: dt.datetime | None = None
+    """When the next of the listed slots is due; None where none is, or its agent could not be woken then."""
 
 
 NOTHING = Choice()
@@ -99,6 +102,7 @@ def choose(
     )
     chosen = None if best is None else heartbeat.slots[best]
     return Choice(
+        next_due=None if busy or asleep else _next_due(heartbeat.slots, hindrances, now),
         verdicts=verdicts + unreadable,
         dispatch=chosen if not in_progress else None,
         take_up=chosen if in_progress else None,
@@ -164,6 +168,15 @@ def _hindrance(slot: Slot, standing: Standing, scene: _Scene) -> Verdict | None:
     else:
         return None
     return Verdict(ident=slot.ident, reason=reason, detail=detail)
+
+
+def _next_due(slots: Sequence[Slot], hindrances: Sequence[Verdict | None], now: dt.datetime) -> dt.datetime | None:
+    later = (
+        due_at(slot, now)
+        for slot, hindrance in zip(slots, hindrances, strict=True)
+        if hindrance is not None and hindrance.reason is VerdictReason.NOT_DUE
+    )
+    return min(filter(None, later), default=None)
 
 
 def _over(slot: Slot) -> str:
@@ -238,6 +251,11 @@ def next_beat(due: float, interval: float, now: float) -> float:
         return due
     beat = due + (int((now - due) / interval) + 1) * interval
     return beat if beat > now else beat + interval  # rounding may have led back to this very moment
+
+
+def phase(number: int) -> float:
+    """Tell where in the interval the n-th of many agents begins, in 0..1: evenly, however many there will be."""
+    return number * _GOLDEN % 1.0
 
 
 def lease_of(slot: Slot, shortest: float | None) -> float | None:

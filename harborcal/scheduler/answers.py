@@ -7,9 +7,16 @@ from harborcal.scheduler.context import Context
 from harborcal.scheduler.days import Days
 from harborcal.scheduler.dispatch import Dispatch
 from harborcal.scheduler.misses import AT_ONCE, Misses
+from harborcal.scheduler.outlook import Outlook
 from harborcal.scheduler.roster import Beat, Record, Roster
 from harborcal.scheduler.troubles import HEARTBEAT, QUIET_EVERY
 from harborcal.scheduler.updates import Updates
+
+HAIR = 0.001
+"""Seconds after a slot's time at which it is looked at: timers are exact, and clocks drift while one waits."""
+
+SOONEST = 0.05
+"""Seconds between two looks at least, however near a slot's time is."""
 
 
 class Answers:
@@ -24,12 +31,14 @@ class Answers:
         updates: Updates,
         misses: Misses,
         days: Days,
+        outlook: Outlook,
     ) -> None:
         self._roster = roster
         self._dispatch = dispatch
         self._updates = updates
         self._misses = misses
         self._days = days
+        self._outlook = outlook
         self._grace = context.config.misfire_grace
         self._book = context.book
         self._interval = context.config.heartbeat_interval
@@ -58,6 +67,8 @@ class Answers:
         if not is_found:
             self._days.look(record)
         self._remind_of_settled(heartbeat.slots, asked)
+        if self._outlook.may_ask(record):
+            self._outlook.ask(record)
         choice = self._choose(record, heartbeat, asked)
         self._enter(record, heartbeat, choice, asked)
         self._act(beat, choice, asked)
@@ -83,6 +94,7 @@ class Answers:
         return (
             self._ledger.active_of(agent_id) is None
             and not self._days.may_look(record)
+            and not self._outlook.may_ask(record)
             and (not slots or (all(slot.status.is_pending for slot in slots) and not self._ledger.knows_any(slots)))
         )
 
@@ -98,6 +110,7 @@ class Answers:
         """Enter what was decided of each slot, and say what has changed."""
         agent_id = record.agent.id
         self._book.listed(agent_id, heartbeat.slots, choice.verdicts, asked=asked)
+        self._look_again(record, heartbeat, choice)
         for verdict in self._roster.answered(record, choice.verdicts, self._clock.now()):
             self._voice.info(
                 "calendar slot verdict",
@@ -106,6 +119,22 @@ class Answers:
                 reason=str(verdict.reason),
                 detail=verdict.detail,
             )
+
+    def _look_again(self, record: Record, heartbeat: Heartbeat, choice: Choice) -> None:
+        """Have the agent's next heartbeat made when its next slot is due, where that is sooner.
+
+        A look, not the wake itself: until then the slot may be cancelled or moved, or the clock be set.
+        """
+        now = self._clock.now()
+        self._outlook.saw(heartbeat, now)
+        looks = [] if choice.next_due is None else [choice.next_due]
+        if record.coming and not record.asleep and self._ledger.active_of(record.agent.id) is None:
+            is_served = choice.dispatch is not None or choice.take_up is not None
+            coming = self._outlook.next_due(record, now, is_served=is_served)
+            looks += [] if coming is None else [coming]
+        if looks:
+            wait = (min(looks) - now).total_seconds() + HAIR
+            record.wanted_at = self._clock.monotonic() + max(SOONEST, wait)
 
     def _choose(self, record: Record, heartbeat: Heartbeat, asked: int) -> Choice:
         agent_id = record.agent.id

@@ -22,6 +22,9 @@ from harborcal.transport import BatchTransport, Transport, find
 JUMP = 1.0
 """Seconds by which the wall clock must run away from the monotonic one within a turn to count as having been set."""
 
+GRAIN = 0.25
+"""Seconds within which heartbeats are made together; less where the interval is short."""
+
 LISTER_GIVEN_UP_AFTER = 300.0
 """Seconds after which a call of the lister is given up, so that it is asked again."""
 
@@ -63,6 +66,7 @@ class Beats:
         self._randomness = randomness
         self._config = context.config
         self._interval = context.config.heartbeat_interval
+        self._grain = min(GRAIN, self._interval / 120)
         self._clock = clock = context.clock
         self._runner = context.runner
         self._wheel = context.wheel
@@ -234,7 +238,7 @@ class Beats:
     # --- one agent's heartbeat --------------------------------------------------------------------------------------
 
     def _serve_due(self) -> None:
-        self._submit(self._roster.take_due(self._clock.monotonic()))
+        self._submit(self._roster.take_due(self._clock.monotonic(), self._grain))
 
     def _submit(self, beats: list[Beat]) -> None:
         """Have heartbeats made: all at once where the transport can, else each on a thread of its own."""

@@ -6,8 +6,11 @@ import threading
 from collections.abc import Iterable
 
 from harborcal.model import Agent, Heartbeat, Verdict, VerdictReason
-from harborcal.policy import next_beat
+from harborcal.policy import next_beat, phase
 from harborcal.scheduler.dispatch import Wake
+
+HANDFUL = 8
+"""How many agents may be new at once before their first heartbeats are spread."""
 
 
 class Record:
@@ -18,7 +21,9 @@ class Record:
 
     __slots__ = (
         "agent",
+        "ask_day_at",
         "asleep",
+        "coming",
         "current",
         "due",
         "failures",
@@ -29,11 +34,13 @@ class Record:
         "said",
         "said_at",
         "verdicts",
+        "wanted_at",
     )
 
     def __init__(self, agent: Agent, now: float) -> None:
         self.agent = agent
-        self.due = now
+        self.due = now  # by the cadence
+        self.wanted_at: float | None = None  # before that, for a slot's time; written by the heartbeat under way
         self.queued_for: float | None = None
         self.gone_since: float | None = None  # None while it is listed
         self.current: Beat | None = None  # the heartbeat under way
@@ -43,6 +50,8 @@ class Record:
         self.failures = 0
         self.asleep = ""  # why it is not to be woken, by its last answer
         self.look_at = 0.0  # when its days are looked at next
+        self.ask_day_at: float | None = None  # when its day is asked for next, None before its first answer
+        self.coming: tuple[dt.datetime, ...] = ()  # when slots of its day are due, by what was asked last
         self.said: object = None
         self.said_at = 0.0
 
@@ -50,6 +59,11 @@ class Record:
     def listed(self) -> bool:
         """Whether the last list names it."""
         return self.gone_since is None
+
+    @property
+    def next_at(self) -> float:
+        """When its next heartbeat is due."""
+        return self.due if self.wanted_at is None else min(self.due, self.wanted_at)
 
 
 class Beat:
@@ -72,8 +86,10 @@ class Beat:
 class Roster:
     """All known agents and the order in which their heartbeats are due. Every method is atomic and returns at once."""
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, *, spread: bool = True) -> None:
         self._interval = interval
+        self._spread = spread
+        self._phases = 0  # guarded by _lock; how many agents were spread
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}  # guarded by _lock
         # Guarded by _lock; stale entries are skipped when they come up.
@@ -81,16 +97,29 @@ class Roster:
         self._count = 0  # guarded by _lock; keeps agents of one instant in order
 
     def update(self, agents: Iterable[Agent], now: float) -> None:
-        """Take the list of agents as it is now: new ones are due at once, missing ones are heartbeaten no more."""
+        """Take the list of agents as it is now; missing ones are heartbeaten no more.
+
+        New ones are due at once. More than a handful are spread over the interval, so that they do not all ask in the
+        same moment, now and ever after.
+        """
         with self._lock:
             missing = dict(self._records)
+            new: list[Record] = []
+            listed: list[Record] = []
             for agent in agents:
                 missing.pop(agent.id, None)
                 known = self._records.get(agent.id)
                 if known is None:
                     known = self._records[agent.id] = Record(agent, now)
+                    new.append(known)
                 known.agent = agent
                 known.gone_since = None
+                listed.append(known)
+            if self._spread and len(new) > HANDFUL:
+                for known in new:
+                    known.due += phase(self._phases) * self._interval
+                    self._phases += 1
+            for known in listed:
                 self._queue(known)
             for record in missing.values():
                 if record.gone_since is None:
@@ -102,31 +131,48 @@ class Roster:
             self._records.setdefault(agent.id, Record(agent, now))
 
     def _queue(self, record: Record) -> None:
-        if record.queued_for != record.due and record.current is None:
+        at = record.next_at
+        if record.queued_for != at and record.current is None:
             if len(self._heap) > 2 * len(self._records) + 16:
                 self._sweep()
             self._count += 1
-            record.queued_for = record.due
-            heapq.heappush(self._heap, (record.due, self._count, record))
+            record.queued_for = at
+            heapq.heappush(self._heap, (at, self._count, record))
 
     def _sweep(self) -> None:
         """Drop the stale entries: where only `tick` is called and no timer runs, nobody else takes them out."""
         self._heap = [entry for entry in self._heap if entry[2].queued_for == entry[0]]
         heapq.heapify(self._heap)
 
-    def take_due(self, now: float) -> list[Beat]:
-        """Begin a heartbeat for every listed agent that is due for one."""
-        beats = []
+    def take_due(self, now: float, ahead: float = 0.0) -> list[Beat]:
+        """Begin a heartbeat for every listed agent that is due for one.
+
+        Once somebody is, those join whose cadence brings them within ``ahead`` seconds: to come back for each alone
+        would cost more than its heartbeat. Nobody is asked before a slot's time that it waits for.
+        """
+        beats: list[Beat] = []
+        horizon = now
         with self._lock:
-            while self._heap and self._heap[0][0] <= now:
-                due, _, record = heapq.heappop(self._heap)
-                if record.queued_for != due:
+            while self._heap and self._heap[0][0] <= horizon:
+                at, _, record = self._heap[0]
+                if at > now and record.queued_for == at != record.due:
+                    break
+                heapq.heappop(self._heap)
+                if record.queued_for != at:
                     continue
                 record.queued_for = None
                 if record.listed and record.current is None:
-                    record.current = Beat(record)
-                    beats.append(record.current)
+                    if record.due <= now + ahead:
+                        record.due = next_beat(record.due, self._interval, now + ahead)
+                    beats.append(self._begin(record))
+                    horizon = now + ahead
         return beats
+
+    @staticmethod
+    def _begin(record: Record) -> Beat:
+        record.wanted_at = None
+        record.current = Beat(record)
+        return record.current
 
     def take_all(self) -> tuple[list[Beat], list[Beat]]:
         """Begin a heartbeat for every listed agent, due or not; return the new ones and those already under way."""
@@ -136,8 +182,7 @@ class Roster:
                 if record.current is not None:
                     under_way.append(record.current)
                 elif record.listed:
-                    record.current = Beat(record)
-                    new.append(record.current)
+                    new.append(self._begin(record))
         return new, under_way
 
     def is_current(self, beat: Beat) -> bool:
@@ -162,7 +207,7 @@ class Roster:
                 record.due = min(next_beat(record.due, self._interval, now), now + self._interval)
             if record.listed:
                 self._queue(record)
-            return record.due
+            return record.next_at
 
     def next_due(self) -> float | None:
         """Tell when the next heartbeat is due."""

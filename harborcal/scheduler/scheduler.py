@@ -44,6 +44,7 @@ from harborcal.scheduler.leases import Leases
 from harborcal.scheduler.lifecycle import Lifespan
 from harborcal.scheduler.listing import Lister, Listing
 from harborcal.scheduler.misses import Misses
+from harborcal.scheduler.outlook import Outlook
 from harborcal.scheduler.place import Place
 from harborcal.scheduler.reports import Reports
 from harborcal.scheduler.roster import Roster
@@ -102,7 +103,7 @@ class Scheduler:
         self._troubles = Troubles(self._clock)
         self._voice = Voice(host, self._runner, self._place, self._troubles)
         self._ledger = Ledger(self._config.history_size)
-        self._roster = Roster(self._config.heartbeat_interval)
+        self._roster = Roster(self._config.heartbeat_interval, spread=self._config.spread)
         self._wheel = Wheel(self._clock, self._on_error)
         self._book = Book()
         keeper = find(transport, JournalKeeper)
@@ -156,6 +157,7 @@ class Scheduler:
                 updates=updates,
                 misses=Misses(updates, context),
                 days=Days(transport, self._dispatch, updates, context),
+                outlook=Outlook(transport, context),
             ),
             dispatch=self._dispatch,
             departures=Departures(self._roster, self._dispatch, context),

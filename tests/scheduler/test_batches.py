@@ -9,6 +9,7 @@ from harborcal import (
     CalendarUnavailableError,
     Heartbeat,
     SchedulerConfig,
+    Slot,
     SlotKey,
     SlotUpdate,
     Task,
@@ -17,6 +18,7 @@ from harborcal import (
     UpdateReceipt,
 )
 from harborcal.errors import HarborcalError
+from harborcal.ledger import STALE_FOR
 from harborcal.runner import Runner
 from harborcal.testing import InMemoryCalendar
 from harborcal.transport import Transport
@@ -309,28 +311,51 @@ def test_batches_that_were_not_begun_are_undone_by_the_end() -> None:
     assert world.scheduler.status().heartbeats_under_way == 0
 
 
-def test_an_answer_that_needs_somebody_called_waits_on_a_thread_of_its_own() -> None:
-    """A calendar that hangs in an update for one agent is in nobody's way."""
-    entered, release = threading.Event(), threading.Event()
+def lose_the_start(world: World) -> None:
+    """Its start is still owed to the calendar."""
+    world.calendar.fail_next(CalendarUnavailableError("down", 503), on="update")
+    world.scheduler.tick()
 
-    def on_update(agent_id: str, _key: SlotKey, _update: SlotUpdate) -> None:
-        if agent_id == "a" and not release.is_set():
-            entered.set()
-            release.wait(PATIENCE)
 
-    config = SchedulerConfig(wake_wait=0.05, heartbeat_timeout=20, seed=1)
-    world, _ = world_of("a", "b", runner=ThreadRunner(), config=config)
-    key = world.add("a")
+def forget_the_end(world: World) -> None:
+    """Its end is to be told once more: the calendar lists it as it was."""
+    before = world.calendar.slots("a")[0]
     world.scheduler.tick()
     until(lambda: len(world.sent) == 1)
     world.scheduler.complete("a")
-    world.calendar.set_slot(key, status="ongoing")  # it has forgotten: the end is told once more
-    world.calendar.before_update = on_update
+    world.calendar.set_slot(before.key, status="not_started", updated_at=before.updated_at)
+    world.clock.advance(STALE_FOR)
+
+
+def begin_and_wait(world: World) -> None:
+    """It is time to compare its day."""
+    world.scheduler.tick()
+    until(lambda: len(world.sent) == 1)
+    world.scheduler.complete("a")
+    world.clock.advance(1_000)
+
+
+@pytest.mark.parametrize("arrange", [lose_the_start, forget_the_end, begin_and_wait])
+def test_an_answer_that_needs_the_calendar_again_is_in_nobodys_way(arrange: Callable[[World], None]) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(agent_id: str, *_: object) -> tuple[Slot, ...]:
+        if agent_id == "a" and not release.is_set():
+            entered.set()
+            release.wait(PATIENCE)
+        return ()
+
+    config = SchedulerConfig(wake_wait=0.05, heartbeat_timeout=20, seed=1)
+    world, _ = world_of("a", "b", runner=ThreadRunner(), config=config)
+    world.add("a")
+    arrange(world)
+    world.calendar.before_update = hang  # type: ignore[assignment]
+    world.calendar.day = hang  # type: ignore[method-assign, assignment]
     world.add("b")
-    first = threading.Thread(target=world.scheduler.tick)
-    first.start()
+    tick = threading.Thread(target=world.scheduler.tick)
+    tick.start()
     assert entered.wait(PATIENCE)
     until(lambda: ("b", "2") in world.host.woken)
     assert world.scheduler.status().heartbeats_under_way == 1
     release.set()
-    first.join(PATIENCE)
+    tick.join(PATIENCE)
