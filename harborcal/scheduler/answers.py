@@ -12,6 +12,9 @@ from harborcal.scheduler.roster import Beat, Record, Roster
 from harborcal.scheduler.troubles import HEARTBEAT, QUIET_EVERY
 from harborcal.scheduler.updates import Updates
 
+MANY = 100
+"""How many agents are too many to say of each, now and then, that nothing has changed."""
+
 HAIR = 0.001
 """Seconds after a slot's time at which it is looked at: timers are exact, and clocks drift while one waits."""
 
@@ -187,10 +190,10 @@ class Answers:
                 self._updates.resend(settled)
 
     def _say_ok(self, record: Record, heartbeat: Heartbeat) -> None:
-        """Log a success when something has changed, and at a slow pace otherwise."""
+        """Log a success when something has changed, and at a slow pace otherwise, unless they are many."""
         at = self._clock.monotonic()
         news = (len(heartbeat.slots), heartbeat.agent_status)
-        if record.said == news and at - record.said_at < QUIET_EVERY:
+        if record.said == news and (at - record.said_at < QUIET_EVERY or self._roster.size > MANY):
             return
         record.said = news
         record.said_at = at

@@ -224,7 +224,8 @@ class Beats:
             return is_open
 
     def _say_tick(self) -> None:
-        """Log a tick when the number of agents has changed, and at a slow pace otherwise."""
+        """Log a tick when the number of agents has changed, and at a slow pace otherwise; and what was not logged."""
+        self._voice.tell_folded()
         agents, _ = self._roster.counts()
         now, at = self._clock.now(), self._clock.monotonic()
         with self._lock:

@@ -270,6 +270,11 @@ class Roster:
                 if record.last_heartbeat_at is not None
             }
 
+    @property
+    def size(self) -> int:
+        """How many agents are known."""
+        return len(self._records)  # a lone read
+
     def counts(self) -> tuple[int, int]:
         """Tell how many agents are listed, and how many heartbeats are under way."""
         with self._lock:

@@ -101,7 +101,7 @@ class Scheduler:
         self._lifespan = Lifespan()
         self._place = Place()
         self._troubles = Troubles(self._clock)
-        self._voice = Voice(host, self._runner, self._place, self._troubles)
+        self._voice = Voice(host, self._runner, self._place, self._troubles, self._clock)
         self._ledger = Ledger(self._config.history_size)
         self._roster = Roster(self._config.heartbeat_interval, spread=self._config.spread)
         self._wheel = Wheel(self._clock, self._on_error)

@@ -4,19 +4,53 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 
+from harborcal.clock import Clock
 from harborcal.host import Host
 from harborcal.runner import Runner, Task
 from harborcal.scheduler.place import Place
-from harborcal.scheduler.troubles import Troubles
+from harborcal.scheduler.troubles import QUIET_EVERY, Troubles
 
 BACKLOG = 1_000
 """How many lines wait for a log that blocks before further ones are dropped and counted."""
 
+BURST = 100
+"""How many lines of one message are said at once, and how many more in `QUIET_EVERY` seconds; others are counted."""
+
+FOLDED_EVERY = 60.0
+"""Seconds between two lines that tell how many of one message were not said."""
+
+
+class _Budget:
+    """How many lines of one message may still be said. Guarded by the voice's lock."""
+
+    __slots__ = ("at", "folded", "left", "told_at")
+
+    def __init__(self, at: float) -> None:
+        self.left = float(BURST)
+        self.at = at
+        self.folded = 0
+        self.told_at = at
+
+    def take(self, at: float) -> bool:
+        """Take one line's worth, or count it as folded."""
+        self.left = min(float(BURST), self.left + max(0.0, at - self.at) * BURST / QUIET_EVERY)
+        self.at = at
+        if self.left < 1.0:
+            self.folded += 1
+            return False
+        self.left -= 1.0
+        return True
+
 
 class Voice:
-    """Hands log lines to the host on a task of its own, so that a log that raises or blocks harms nothing."""
+    """Hands log lines to the host on a task of its own, so that a log that raises or blocks harms nothing.
 
-    def __init__(self, host: Host, runner: Runner, place: Place, troubles: Troubles) -> None:
+    What befalls a whole fleet at once is said of some of its agents, and of how many more: the status knows them all.
+    """
+
+    def __init__(self, host: Host, runner: Runner, place: Place, troubles: Troubles, clock: Clock) -> None:
+        self._clock = clock
+        self._budgets: dict[str, _Budget] = {}  # guarded by _lock; by message, of which there are a few dozen
         self._host = host
         self._runner = runner
         self._place = place
@@ -59,9 +93,30 @@ class Voice:
         with self._lock:
             self._closed = True
 
+    def tell_folded(self) -> None:
+        """Say how many lines were not said lately, of each message."""
+        at = self._clock.monotonic()
+        with self._lock:
+            due = [
+                (message, budget)
+                for message, budget in self._budgets.items()
+                if budget.folded and at - budget.told_at >= FOLDED_EVERY
+            ]
+            folded = [(message, budget.folded) for message, budget in due]
+            for _, budget in due:
+                budget.folded, budget.told_at = 0, at
+        for message, count in folded:
+            self._say("info", "calendar lines folded", {"line": message, "count": count})
+
     def _say(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        at = self._clock.monotonic()
         with self._lock:
             if self._closed:
+                return
+            budget = self._budgets.get(message)
+            if budget is None:
+                budget = self._budgets[message] = _Budget(at)
+            if not budget.take(at):
                 return
             full = len(self._lines) >= BACKLOG
             if not full:

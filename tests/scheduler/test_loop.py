@@ -503,3 +503,38 @@ def test_a_program_that_only_ticks_by_hand_does_not_grow() -> None:
     world.calendar.heartbeats.clear()
     world.host.logs.clear()
     assert size() - before < 1_000, "fewer than one object for five heartbeats"
+
+
+def test_what_befalls_a_whole_fleet_is_said_of_some_and_of_how_many_more() -> None:
+    world = World(*[f"a{number:04}" for number in range(1_000)], config=SchedulerConfig(spread=False))
+    world.scheduler.start()
+    world.clock.advance(0)
+    assert len(world.host.lines("calendar heartbeat ok")) == 100
+    assert len(world.host.logs) <= 102
+    world.clock.advance(60)
+    [folded] = world.host.lines("calendar lines folded")
+    assert folded.fields == {"line": "calendar heartbeat ok", "count": 900}
+    world.calendar.fail_next(CalendarUnavailableError("down", 503), times=1_000_000, on="heartbeat")
+    world.clock.advance(130)
+    assert len(world.host.lines("calendar heartbeat failed")) <= 115
+    assert sum(int(str(line.fields["count"])) for line in world.host.lines("calendar lines folded")) >= 1_700
+    assert len(world.scheduler.status().last_errors) == 1_000, "the status names each"
+
+
+def test_the_steady_state_of_a_large_fleet_says_next_to_nothing() -> None:
+    world = World(*[f"a{number:04}" for number in range(500)])
+    world.scheduler.start()
+    world.clock.advance(120)
+    before = len(world.host.logs)
+    world.clock.advance(3_600)
+    assert len(world.host.logs) - before <= 3_600 // 900 + 1
+
+
+def test_a_line_that_was_folded_is_said_again_once_there_is_room() -> None:
+    world = World(*[f"a{number:03}" for number in range(150)], config=SchedulerConfig(spread=False))
+    world.scheduler.tick()
+    assert len(world.host.lines("calendar heartbeat ok")) == 100
+    world.clock.advance(900)
+    world.add("a000", **world.at(3_600))
+    world.scheduler.tick()
+    assert world.host.lines("calendar heartbeat ok")[-1].fields["agent"] == "a000"
