@@ -62,8 +62,6 @@ _TOO_LONG = 10**4_300  # Python neither writes nor reads an integer of more digi
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
-_AGENT_STATUSES: dict[str, AgentStatus] = {member.value: member for member in AgentStatus}
-
 
 # --- requests -------------------------------------------------------------------------------------------------------
 
@@ -107,7 +105,7 @@ def encode_update(update: SlotUpdate) -> bytes:
     if update.started_at is not None:
         if not isinstance(update.started_at, dt.time):
             raise ConfigurationError(f"started_at is a time of day, not {_shown(update.started_at)}")
-        body["started_at"] = update.started_at.strftime("%H:%M:%S")
+        body["started_at"] = _time_of_day(update.started_at)
     if update.actual_duration is not None:
         if not _is_whole(update.actual_duration, 1, MAX_DURATION):
             raise ConfigurationError(
@@ -138,7 +136,10 @@ def check_date(date: object) -> dt.date:
 
 
 def _dump(body: Mapping[str, object]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(body).encode("ascii")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once; json.dumps would make one for every body
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
@@ -239,7 +240,10 @@ def _told(error: ValueError) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object. Readers differ in which of two equal keys they take, so that a repeated one is an error."""
+    """Build an object. Readers differ in which of two equal keys they take, so that a repeated one is an error.
+
+    Comparing what was read with a count of the keys in the text, white space before colons minded, costs as much.
+    """
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("an object has a key twice")
@@ -322,7 +326,7 @@ def _word(member: enum.StrEnum | None) -> str | None:
 
 
 def _time_of_day(time: dt.time | None) -> str | None:
-    return None if time is None else time.strftime("%H:%M:%S")
+    return None if time is None else time.replace(tzinfo=None).isoformat("seconds")
 
 
 def _instant(instant: dt.datetime | None) -> str | None:
@@ -386,44 +390,106 @@ def _claimed_id(raw: Any) -> int | str | None:
 def _read_slot(raw: Any) -> Slot:
     if type(raw) is not dict:
         raise _UnreadableError(f"a slot is an object, not {_kind(raw)}")
-    get = raw.get
-    slot = Slot.__new__(Slot)
-    for name, read, put, expected in _FIELDS:
-        try:
-            put(slot, read(get(name)))
-        except (LookupError, TypeError, ValueError):
-            raise _UnreadableError(f"{name} is {expected}, not {_shown(get(name))}") from None
-    if slot.id is None and slot.virtual_id is None:
+    draft = object.__new__(_Draft)
+    try:
+        _read_fields(draft, raw.get)
+    except (LookupError, TypeError, ValueError):
+        name = next(name for name in _EXPECTED if not hasattr(draft, name))
+        raise _UnreadableError(f"{name} is {_EXPECTED[name]}, not {_shown(raw.get(name))}") from None
+    if draft.id is None and draft.virtual_id is None:
         raise _UnreadableError("calendar: slot has neither real id nor virtual id")
-    return slot
+    return _finished(draft)
+
+
+class _Draft(Slot):
+    """A slot that is being read: its fields can be written, and those that were not read yet are missing.
+
+    A frozen dataclass's own ``__init__`` writes each field by a call of ``object.__setattr__``, which for a slot takes
+    as long as parsing its JSON; assignments take a tenth of that. Nobody but its reader sees a draft.
+    """
+
+    __slots__ = ()
+
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__  # CPython keeps the two in one place, and is fast only where both are its own
+
+
+def _finished(draft: Any) -> Slot:
+    """Make the draft the frozen slot that it has become. A draft adds no field, so that Python lets it change."""
+    draft.__class__ = Slot
+    return draft  # type: ignore[no-any-return]  # by now it is one
+
+
+def _read_fields(draft: Any, get: Callable[[str], Any]) -> None:
+    """Read each field; a missing one is read as null. What stops this is the first field that the draft then lacks.
+
+    Raises:
+        LookupError, TypeError, ValueError: The value is not what `_EXPECTED` says.
+    """
+    draft.id = _read_whole(get("id"), 0, MAX_REAL_ID)
+    draft.virtual_id = _read_virtual_id(get("virtual_id"))
+    draft.status = _STATUSES[get("status")]
+    draft.priority = _read_whole(get("priority"), 0, MAX_PRIORITY) or 0
+    draft.date = _read_date(get("date"))
+    draft.scheduled_at = _read_time(get("scheduled_at"))
+    draft.estimated_duration = _read_whole(get("estimated_duration"), 1, MAX_ESTIMATE)
+    draft.slot_type = _SLOT_TYPES[get("slot_type")]
+    draft.event_type = _EVENT_TYPES[get("event_type")]
+    draft.event_data = _read_event_data(get("event_data"))
+    draft.started_at = _read_time(get("started_at"))
+    draft.attended = _read_flag(get("attended"))
+    draft.actual_duration = _read_whole(get("actual_duration"), 0, MAX_DURATION)
+    draft.plan_id = _read_whole(get("plan_id"), 0, MAX_REAL_ID)
+    draft.is_admin_locked = _read_flag(get("is_admin_locked"))
+    draft.special_slot_id = _read_whole(get("special_slot_id"), 0, MAX_REAL_ID)
+    draft.user_id = _read_whole(get("user_id"), 0, MAX_REAL_ID)
+    draft.created_at = _read_instant(get("created_at"))
+    draft.updated_at = _read_instant(get("updated_at"))
+
+
+_A_REAL_ID = f"a whole number in 0..{MAX_REAL_ID}"
+_A_TIME_OF_DAY = "HH:MM or HH:MM:SS"
+_A_FLAG = "true or false"
+
+# What each field that can be refused is, in the order in which they are read.
+_EXPECTED = {
+    "id": _A_REAL_ID,
+    "virtual_id": "a letter or digit followed by up to 127 of letters, digits and ._:@-",
+    "status": f"one of {' '.join(SlotStatus)}",
+    "priority": f"a whole number in 0..{MAX_PRIORITY}",
+    "date": "YYYY-MM-DD",
+    "scheduled_at": _A_TIME_OF_DAY,
+    "estimated_duration": f"a whole number in 1..{MAX_ESTIMATE}",
+    "slot_type": f"one of {' '.join(SlotType)}",
+    "event_type": f"one of {' '.join(EventType)}",
+    "event_data": "an object",
+    "started_at": _A_TIME_OF_DAY,
+    "attended": _A_FLAG,
+    "actual_duration": f"a whole number in 0..{MAX_DURATION}",
+    "plan_id": _A_REAL_ID,
+    "is_admin_locked": _A_FLAG,
+    "special_slot_id": _A_REAL_ID,
+    "user_id": _A_REAL_ID,
+}
 
 
 # --- fields ---------------------------------------------------------------------------------------------------------
 
-_Reader = Callable[[Any], Any]
-"""Reads one field; a missing one comes as None. Raises a LookupError, TypeError or ValueError where it cannot."""
+# Looking a member up by its value in a plain dict costs a fraction of calling the enum.
+_AGENT_STATUSES = {member.value: member for member in AgentStatus}
+_STATUSES = {member.value: member for member in SlotStatus}
+_SLOT_TYPES = {None: None} | {member.value: member for member in SlotType}
+_EVENT_TYPES = {None: None} | {member.value: member for member in EventType}
 
 
 def _is_whole(value: Any, low: int, high: int) -> TypeGuard[int]:
     return type(value) is int and low <= value <= high
 
 
-def _whole(low: int, high: int, default: int | None = None) -> tuple[_Reader, str]:
-    def read(value: Any) -> int | None:
-        if type(value) is int and low <= value <= high:
-            return value
-        if value is None:
-            return default
-        raise ValueError
-
-    return read, f"a whole number in {low}..{high}"
-
-
-def _member(members: type[enum.StrEnum], *, is_optional: bool) -> tuple[_Reader, str]:
-    # Looking a member up by its value in a plain dict costs a fraction of calling the enum.
-    known: dict[str | None, enum.StrEnum | None] = {member.value: member for member in members}
-    expected = f"one of {' '.join(members)}"
-    return (known | {None: None} if is_optional else known).__getitem__, expected
+def _read_whole(value: Any, low: int, high: int) -> int | None:
+    if value is None or (type(value) is int and low <= value <= high):
+        return value
+    raise ValueError
 
 
 def _read_flag(value: Any) -> bool:
@@ -444,10 +510,17 @@ def _read_instant(value: Any) -> dt.datetime | None:
     """Read an advisory instant; what cannot be read is None. One without a zone is UTC, as the backend writes it."""
     if type(value) is not str or len(value) > _LONGEST_INSTANT:
         return None
-    return _parse_instant(value)
+    try:
+        instant = dt.datetime.fromisoformat(value)
+        if instant.tzinfo is None:
+            return dt.datetime.combine(instant, instant.time(), dt.UTC)  # replace() takes four times as long
+        return instant.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
-# These remember what they read, because every heartbeat lists the same dates and times again.
+# These two remember what they read, because every heartbeat lists the same few dates and times of day again. Instants
+# are many, and quickly read.
 
 
 @functools.lru_cache(maxsize=512)
@@ -466,17 +539,6 @@ def _read_time(value: Any) -> dt.time | None:
     if _TIME.fullmatch(value) is None:
         raise ValueError
     return dt.time.fromisoformat(value)
-
-
-@functools.lru_cache(maxsize=4096)
-def _parse_instant(text: str) -> dt.datetime | None:
-    try:
-        instant = dt.datetime.fromisoformat(text)
-        if instant.tzinfo is None:
-            return instant.replace(tzinfo=dt.UTC)
-        return instant.astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 _TOO_DEEP = f"event_data nests deeper than {MAX_EVENT_DEPTH}"
@@ -516,18 +578,29 @@ def _freeze_object(members: dict[str, Any], depth: int) -> int:
     return size
 
 
+def _freeze_list(items: list[Any], depth: int) -> int:
+    """Freeze what a list holds, in place; return about how many bytes it takes as JSON."""
+    if depth > MAX_EVENT_DEPTH:
+        raise _UnreadableError(_TOO_DEEP)
+    size = 2
+    for place, item in enumerate(items):
+        if type(item) is str:
+            size += 4 + (len(item) if item.isascii() else len(item.encode()))
+        else:
+            items[place], taken = _freeze(item, depth + 1)
+            size += 2 + taken
+    return size
+
+
 def _freeze(value: Any, depth: int) -> tuple[Any, int]:
+    """Freeze what is no text; texts are measured where they are met, because most of event data is."""
     kind = type(value)
     if kind is dict:
         size = _freeze_object(value, depth)
         return MappingProxyType(value), size
     if kind is list:
-        if depth > MAX_EVENT_DEPTH:
-            raise _UnreadableError(_TOO_DEEP)
-        items = [_freeze(item, depth + 1) for item in value]
-        return tuple(item for item, _ in items), 2 + sum(2 + taken for _, taken in items)
-    if kind is str:
-        return value, 2 + len(value.encode())
+        size = _freeze_list(value, depth)
+        return tuple(value), size
     return value, 2 + value.bit_length() // 3 if kind is int else 8
 
 
@@ -591,38 +664,6 @@ def _checked(value: object) -> object:
     if isinstance(value, int) and abs(value) >= _TOO_LONG:
         raise _UnreadableError("event_data holds a number of more than 4300 digits")
     return value
-
-
-_REAL_ID = _whole(0, MAX_REAL_ID)
-_TIME_OF_DAY = (_read_time, "HH:MM or HH:MM:SS")
-_FLAG = (_read_flag, "true or false")
-_INSTANT = (_read_instant, "an instant")
-
-_READERS: dict[str, tuple[_Reader, str]] = {
-    "id": _REAL_ID,
-    "virtual_id": (_read_virtual_id, "a letter or digit followed by up to 127 of letters, digits and ._:@-"),
-    "status": _member(SlotStatus, is_optional=False),
-    "priority": _whole(0, MAX_PRIORITY, default=0),
-    "date": (_read_date, "YYYY-MM-DD"),
-    "scheduled_at": _TIME_OF_DAY,
-    "estimated_duration": _whole(1, MAX_ESTIMATE),
-    "slot_type": _member(SlotType, is_optional=True),
-    "event_type": _member(EventType, is_optional=True),
-    "event_data": (_read_event_data, "an object"),
-    "started_at": _TIME_OF_DAY,
-    "attended": _FLAG,
-    "actual_duration": _whole(0, MAX_DURATION),
-    "plan_id": _REAL_ID,
-    "is_admin_locked": _FLAG,
-    "special_slot_id": _REAL_ID,
-    "user_id": _REAL_ID,
-    "created_at": _INSTANT,
-    "updated_at": _INSTANT,
-}
-
-# A frozen dataclass's own __init__ writes each field through object.__setattr__, which took half of the time that a
-# slot takes to read; the setters of the fields themselves take a fifth.
-_FIELDS = tuple((name, read, getattr(Slot, name).__set__, told) for name, (read, told) in _READERS.items())
 
 
 # --- words for errors -----------------------------------------------------------------------------------------------

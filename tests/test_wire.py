@@ -1,8 +1,10 @@
 import contextlib
 import copy
+import dataclasses
 import datetime as dt
 import enum
 import json
+import pickle
 from collections import OrderedDict
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +35,9 @@ from harborcal.model import (
 GOLDEN = Path(__file__).parent / "golden"
 DAY = dt.date(2026, 1, 5)
 STATUSES = "status is one of not_started deferred ongoing paused skipped finished aborted"
+
+
+slot_fields = list(Slot.__dataclass_fields__)
 
 
 def golden(name: str) -> bytes:
@@ -416,6 +421,35 @@ def test_flags_are_true_or_false_and_false_where_null(field: str) -> None:
 def test_advisory_instants_are_read_as_utc_or_left_out(text: object, instant: dt.datetime | None) -> None:
     slot = read_one(created_at=text, updated_at=text)
     assert (slot.created_at, slot.updated_at) == (instant, instant)
+
+
+def test_of_several_fields_that_cannot_be_read_the_first_is_named() -> None:
+    bad: dict[str, object] = dict.fromkeys(wire.encode_slot(Slot(id=7)), -1)
+    in_order = [name for name in slot_fields if name not in {"created_at", "updated_at"}]
+    for name in in_order:
+        assert reason_of(bad).startswith(f"{name} is ")
+        del bad[name]
+        bad |= {"id": 7} if name == "id" else {"status": "ongoing"} if name == "status" else {}
+    assert wire.decode_heartbeat(answer_of(bad)).slots == (Slot(id=7, status=SlotStatus.ONGOING),)
+
+
+def test_a_slot_that_was_read_is_a_slot_like_any_other() -> None:
+    (slot,) = wire.decode_heartbeat(golden("heartbeat_answer_settled")).slots
+    made = Slot(**{name: getattr(slot, name) for name in slot_fields})
+    assert type(slot) is Slot
+    assert (slot, hash(slot), repr(slot), slot.to_json()) == (made, hash(made), repr(made), made.to_json())
+    assert pickle.loads(pickle.dumps(slot)) == copy.copy(slot) == copy.deepcopy(slot) == slot
+    assert dataclasses.replace(slot, priority=3) == dataclasses.replace(made, priority=3)
+
+
+def test_nothing_of_a_slot_that_was_read_can_be_changed() -> None:
+    slot = read_one()
+    for name in slot_fields:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(slot, name, 8)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(slot, name)
+    assert slot == read_one()
 
 
 def test_keys_that_are_not_known_are_ignored() -> None:
@@ -819,7 +853,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-slot_fields = list(Slot.__dataclass_fields__)
 likely = st.sampled_from(["not_started", "work", "job", "09:00", "2026-01-05", "plan-1-2026-01-05", 7, 0, True, None])
 slot_values = st.dictionaries(st.sampled_from(slot_fields), likely | json_values, max_size=19)
 
@@ -890,6 +923,17 @@ def readable_slots(draw: st.DrawFn) -> Slot:
         created_at=draw(maybe(instants)),
         updated_at=draw(maybe(instants)),
     )
+
+
+@given(st.dictionaries(st.sampled_from(slot_fields), likely | finite_json, max_size=19) | finite_json)
+def test_a_slot_alone_is_read_as_a_heartbeat_reads_it(raw: Any) -> None:
+    heartbeat = wire.decode_heartbeat(answer_of(raw))
+    try:
+        slot = wire.decode_slot(raw)
+    except MalformedAnswerError as error:
+        assert [f"not a slot: {unreadable.reason}" for unreadable in heartbeat.unreadable] == [str(error)]
+    else:
+        assert heartbeat.slots == (slot,)
 
 
 @given(readable_slots())
