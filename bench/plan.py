@@ -53,7 +53,8 @@ class Plan:
         own: How many agents the scheduler's own cost is measured with, and how many slots that are not due each has.
         own_ticks: Over how many ticks.
         memory: How many agents the memory is spread over.
-        decode: How many slots the decoded answer has.
+        decode: How many slots the decoded answers have.
+        encode: How many bodies of each kind one sample writes.
         completions: How many slots are completed with a journal and without.
         calendar: The carried calendar's own sizes.
     """
@@ -68,6 +69,7 @@ class Plan:
     own_ticks: int
     memory: int
     decode: int
+    encode: int
     completions: int
     calendar: CalendarSizes
 
@@ -86,6 +88,7 @@ FULL = Plan(
     own_ticks=25,
     memory=10_000,
     decode=20,
+    encode=20_000,
     completions=200,
     calendar=CalendarSizes(
         agents=10_000,
@@ -115,6 +118,7 @@ QUICK = Plan(
     own_ticks=11,
     memory=2_000,
     decode=20,
+    encode=20_000,
     completions=50,
     calendar=CalendarSizes(
         agents=10_000,
@@ -140,6 +144,7 @@ TINY = Plan(
     own_ticks=1,
     memory=50,
     decode=5,
+    encode=200,
     completions=3,
     calendar=CalendarSizes(
         agents=20,

@@ -12,14 +12,18 @@ import pytest
 
 from bench.calendar.files import make_file
 from bench.calendar.hammer import Account, HammerFigures, hold
+from bench.handwritten import read_slots
+from bench.measurements import HEARTBEAT, UPDATES, fresh_answers
 from bench.meter import Sample, median_ratio
 from bench.peers import agent_ids
 from bench.plan import TINY
 from bench.report import Report, render, write_json
+from bench.server import answer_body
 from bench.suite import run
 from bench.target import Target
 from harborcal import SlotStatus
 from harborcal.calendar import Calendar
+from harborcal.wire import decode_heartbeat, encode_heartbeat, encode_update
 
 MUST_BE_NONE = {"differing", "lost", "errors", "findings"}
 
@@ -42,6 +46,7 @@ def test_every_measurement_yields_figures(report: Report) -> None:
     figures = report.to_dict()["figures"]
     assert set(figures) == {
         "decode",
+        "encode",
         "own",
         "memory",
         "heartbeats",
@@ -94,9 +99,36 @@ def test_the_json_says_what_was_measured_where_and_what_was_reached(report: Repo
     }
     assert told["workers"] == 32
     assert {"python", "cores", "processor", "load"} <= set(told["machine"])
-    assert len(told["targets"]) == 16
-    assert set(told["figures"]) <= set(told["compared"]) | {"decode", "own", "memory", "heartbeats", "tick", "tls"}
+    assert len(told["targets"]) == 17
+    assert set(told["figures"]) <= set(told["compared"]) | {"encode", "own", "memory", "heartbeats", "tick", "tls"}
     assert all({"name", "value", "limit", "reached"} <= set(target) for target in told["targets"])
+
+
+def test_decoding_is_held_against_the_worse_of_both_kinds_of_answers(report: Report) -> None:
+    decode = report.to_dict()["figures"]["decode"]
+    ratios = [decode[kind]["handwritten_ratio"] for kind in ("again", "fresh")]
+    (target,) = [target for target in report.targets if "hand-written" in target.name]
+    assert (target.value, target.limit, target.at_least) == (max(ratios), 1.3, False)
+
+
+def test_by_hand_the_same_slots_are_read() -> None:
+    for body in (answer_body(3), *fresh_answers(3, 2)):
+        heartbeat = decode_heartbeat(body)
+        assert heartbeat.unreadable == ()
+        assert len(heartbeat.slots) == 3
+        assert read_slots(body) == heartbeat.slots
+
+
+def test_fresh_answers_share_no_date_time_or_instant() -> None:
+    slots = [slot for body in fresh_answers(5, 4) for slot in decode_heartbeat(body).slots]
+    for name in ("date", "scheduled_at"):
+        assert len({getattr(slot, name) for slot in slots}) == 20
+    assert len({instant for slot in slots for instant in (slot.created_at, slot.updated_at)}) == 40
+
+
+def test_what_is_compared_in_encoding_are_the_same_bodies() -> None:
+    assert json.loads(encode_heartbeat(**HEARTBEAT)) == HEARTBEAT
+    assert [json.loads(encode_update(update)) for update in UPDATES] == list(UPDATES.values())
 
 
 def test_the_table_names_every_target(report: Report) -> None:
