@@ -982,3 +982,8 @@ def test_an_empty_answer_to_a_heartbeat_lists_nothing_and_is_flagged(body: bytes
     heartbeat = wire.decode_heartbeat(body)
     assert heartbeat.slots == ()
     assert [slot.reason for slot in heartbeat.unreadable] == ["the answer is empty"]
+
+
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", fullmatch=True))
+def test_every_id_of_the_grammar_arrives_as_it_is(agent_id: str) -> None:
+    assert json.loads(wire.encode_heartbeat("claw-1", agent_id)) == {"claw_identifier": "claw-1", "agent_id": agent_id}

@@ -2,7 +2,7 @@
 
 from harborcal.ledger import Claim
 from harborcal.model import Heartbeat, Slot
-from harborcal.policy import Choice, asleep_of, choose, wake_delay
+from harborcal.policy import NOTHING, Choice, asleep_of, choose, wake_delay
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.days import Days
 from harborcal.scheduler.dispatch import Dispatch
@@ -84,7 +84,8 @@ class Answers:
         record = beat.record
         if not self._is_quiet(record, heartbeat):
             return False
-        choice = self._choose(record, heartbeat, asked)
+        is_idle = not heartbeat.slots and not heartbeat.unreadable
+        choice = NOTHING if is_idle else self._choose(record, heartbeat, asked)
         if choice.dispatch is not None or choice.missed:
             return False
         self._note(record, heartbeat)
@@ -113,7 +114,8 @@ class Answers:
         """Enter what was decided of each slot, and say what has changed."""
         agent_id = record.agent.id
         self._book.listed(agent_id, heartbeat.slots, choice.verdicts, asked=asked)
-        self._look_again(record, heartbeat, choice)
+        if heartbeat.slots or record.coming:
+            self._look_again(record, heartbeat, choice)
         for verdict in self._roster.answered(record, choice.verdicts, self._clock.now()):
             self._voice.info(
                 "calendar slot verdict",

@@ -110,7 +110,7 @@ class Batches:
                 beat = left.pop(agent_id, None)
                 if beat is not None:
                     self._answered(beat, answer, asked)
-                if not self._lifespan.may_begin:
+                if self._lifespan.is_stopping:
                     return
         finally:
             close = getattr(answers, "close", None)

@@ -40,6 +40,11 @@ class Lifespan:
         """Whether new heartbeats and wakes may begin."""
         return not self._stop_requested and self._state in {Lifecycle.NEW, Lifecycle.RUNNING} and not self.is_copy
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a stop was requested: the cheap question, for those who ask often."""
+        return self._stop_requested
+
     def request_stop(self) -> None:
         """Let nothing new begin. Takes no lock, so that it may be called from a signal handler."""
         self._stop_requested = True

@@ -2,6 +2,7 @@
 
 import abc
 import datetime as dt
+import functools
 import socket
 from typing import NamedTuple
 
@@ -16,6 +17,21 @@ SUCCESS = frozenset({200, 201, 204})
 
 ERROR_BODY = 64 * 1024
 """How many bytes of an error's body are read for its detail."""
+
+
+SHORT = 512
+"""Bytes up to which an answer counts as short: an idle agent's, which is the same for all of them."""
+
+_decode_short = functools.lru_cache(maxsize=256)(wire.decode_heartbeat)
+
+
+def decode_heartbeat(body: bytes) -> Heartbeat:
+    """Read a heartbeat's answer; a short one that was read before is not read again.
+
+    Raises:
+        MalformedAnswerError: It is none.
+    """
+    return _decode_short(body) if len(body) <= SHORT else wire.decode_heartbeat(body)
 
 
 class Request(NamedTuple):
@@ -80,7 +96,7 @@ class ContractTransport(abc.ABC):
             ConfigurationError: The agent's id could not stand in a header.
             LifecycleError: The transport is closed.
         """
-        return wire.decode_heartbeat(self._exchange(self._heartbeat_request(agent_id)))
+        return decode_heartbeat(self._exchange(self._heartbeat_request(agent_id)))
 
     def _heartbeat_request(self, agent_id: str) -> Request:
         return Request("POST", self._heartbeat_url, agent_id, wire.encode_heartbeat(self._claw_identifier, agent_id))

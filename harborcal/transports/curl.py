@@ -9,7 +9,6 @@ from pathlib import Path
 
 import certifi
 
-from harborcal import wire
 from harborcal.clock import Clock, SystemClock
 from harborcal.errors import (
     ConfigurationError,
@@ -21,7 +20,7 @@ from harborcal.errors import (
 )
 from harborcal.grammar import clean
 from harborcal.model import Heartbeat, PluginInfo
-from harborcal.transports.contract import ERROR_BODY, SUCCESS, ContractTransport, Request
+from harborcal.transports.contract import ERROR_BODY, SUCCESS, ContractTransport, Request, decode_heartbeat
 from harborcal.transports.switchboard import Answer, Failure, Settings, Switchboard, Trouble
 
 MAX_CONNECTIONS = 1_024
@@ -82,7 +81,7 @@ class CurlTransport(ContractTransport):
         self._max_connections = max_connections
         headers = {**self._headers, **({} if self._secret is None else {"Authorization": f"Bearer {self._secret}"})}
         self._settings = Settings(
-            headers=tuple(f"{name}: {value}" for name, value in headers.items()),
+            headers=(*(f"{name}: {value}" for name, value in headers.items()), "Expect:"),
             timeout=self._timeout,
             max_body_size=self._max_body_size,
             ca_file=certifi.where() if ca_file is None else _check_authorities(ca_file),
@@ -119,7 +118,7 @@ class CurlTransport(ContractTransport):
 
     def _heartbeat_of(self, outcome: Answer | Failure) -> Heartbeat | HarborcalError:
         try:
-            return wire.decode_heartbeat(self._body_of(outcome))
+            return decode_heartbeat(self._body_of(outcome))
         except HarborcalError as error:
             return error
 

@@ -6,13 +6,14 @@ what it finds and not how many exchanges are under way, and so that another thre
 
 import contextlib
 import enum
+import functools
 import re
-import selectors
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from harborcal.errors import MissingExtraError
+from harborcal.transports import readiness
 from harborcal.transports.contract import Request, check_framing
 
 try:
@@ -21,6 +22,7 @@ except ImportError as missing:
     raise MissingExtraError("harborcal.transports.curl", "curl") from missing
 
 _TIMING = re.compile(r" after [0-9]+ ms")  # a repeating fault reads the same each time
+_END_OF_HEAD = b"\r\n"
 _LONGEST_WAIT = 3_600_000
 """Milliseconds: libcurl says when it wants to be called; this is for when it does not."""
 
@@ -54,20 +56,29 @@ class Failure(NamedTuple):
     is_sent: bool
 
 
-class Answer:
-    """A whole answer: its status, its head as it came, and its body."""
+@functools.lru_cache(maxsize=512)
+def _field(line: bytes) -> tuple[str, str]:
+    """Read a line of a head; most come again and again."""
+    name, _, value = line.decode("latin-1").partition(":")
+    return name.strip().lower(), value.strip()
 
-    __slots__ = ("_head", "body", "status")
+
+class Answer:
+    """A whole answer: its status, its head and its body."""
+
+    __slots__ = ("_fields", "_lines", "body", "status")
 
     def __init__(self, status: int, head: list[bytes], body: bytes) -> None:
         self.status = status
         self.body = body
-        self._head = head
+        if head.count(_END_OF_HEAD) > 1:  # interim answers came before
+            head = head[max(number for number, line in enumerate(head) if line.startswith(b"HTTP/")) :]
+        self._lines = [_field(line) for line in head]
+        self._fields = dict(self._lines)
 
     def header(self, name: str) -> str:
         """Tell a header's value, by its name in lower case; empty where it is missing. Of several the last counts."""
-        values = self._values(name)
-        return values[-1] if values else ""
+        return self._fields.get(name, "")
 
     def check_framing(self) -> None:
         """Let the answer say where it ends (see `contract.check_framing`).
@@ -76,12 +87,7 @@ class Answer:
             MalformedAnswerError: It does not.
         """
         if self.status != 204 and "chunked" not in self.header("transfer-encoding").lower():
-            check_framing(set(self._values("content-length")))
-
-    def _values(self, name: str) -> list[str]:
-        start = name.encode() + b":"
-        size = len(start)
-        return [line[size:].strip().decode("latin-1") for line in self._head if line[:size].lower() == start]
+            check_framing({value for name, value in self._lines if name == "content-length"})
 
 
 class _Exchange:
@@ -107,7 +113,7 @@ class _Exchange:
         self.is_too_long = False
         if self._url != (request.method, request.url):
             self._aim(request)
-        headers = [*self.settings.headers, "X-Agent-ID: " + request.agent_id, "Expect:"]
+        headers = [*self.settings.headers, "X-Agent-ID: " + request.agent_id]
         if request.idempotency_key:
             headers.append("Idempotency-Key: " + request.idempotency_key)
         self.handle.setopt(pycurl.HTTPHEADER, headers)
@@ -130,7 +136,7 @@ class _Exchange:
             (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
             (pycurl.TCP_NODELAY, 1),
             (pycurl.MAXFILESIZE_LARGE, settings.max_body_size),
-            (pycurl.HEADERFUNCTION, self._take_header),
+            (pycurl.HEADERFUNCTION, self.head.append),
             (pycurl.WRITEFUNCTION, self._take_part),
         ):
             handle.setopt(option, value)
@@ -141,11 +147,6 @@ class _Exchange:
             handle.setopt(pycurl.CUSTOMREQUEST, request.method)
         self._url = (request.method, request.url)
 
-    def _take_header(self, line: bytes) -> None:
-        if line.startswith(b"HTTP/"):
-            self.head.clear()  # what came before was an interim answer
-        self.head.append(line)
-
     def _take_part(self, part: bytes) -> int | None:
         self._size += len(part)
         if self._size > self.settings.max_body_size:
@@ -155,13 +156,13 @@ class _Exchange:
         return None
 
     def answer(self) -> Answer:
-        return Answer(self.handle.getinfo(pycurl.RESPONSE_CODE), list(self.head), b"".join(self.body))
+        return Answer(self.handle.getinfo(pycurl.RESPONSE_CODE), self.head, b"".join(self.body))
 
     def failure(self, code: int, words: str) -> Answer | Failure:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         trouble = self._trouble_of(code, words)
         if trouble not in {Trouble.LATE, Trouble.MALFORMED} and status >= 300:
-            return Answer(status, list(self.head), b"")  # the status line has said what matters
+            return Answer(status, self.head, b"")  # the status line has said what matters
         is_sent = self.handle.getinfo(pycurl.REQUEST_SIZE) > 0
         return Failure(trouble, _TIMING.sub("", words) or f"libcurl's error {code}", is_sent)
 
@@ -178,10 +179,11 @@ class Switchboard:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._selector = selectors.DefaultSelector()
+        self._sockets = readiness.make_readiness()
+        self._known: set[int] = set()
         self._ear, self._mouth = socket.socketpair()  # what ends the waiting
         self._mouth.settimeout(0)
-        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._sockets.register(self._ear.fileno(), readiness.READ)
         self._ear_number = self._ear.fileno()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
@@ -232,23 +234,26 @@ class Switchboard:
     def _wait(self) -> None:
         act = self._multi.socket_action
         wait = self._multi.timeout()
-        events = self._selector.select((_LONGEST_WAIT if wait < 0 else wait) / 1_000)
-        for key, mask in events:
-            if key.fd != self._ear_number:
-                act(key.fd, _BITS[mask])
+        events = self._sockets.poll((_LONGEST_WAIT if wait < 0 else wait) / 1_000)
+        for number, happened in events:
+            if number != self._ear_number:
+                act(number, _bits(happened))
         if not events or self._multi.timeout() == 0:
             act(pycurl.SOCKET_TIMEOUT, 0)
 
     def _watch(self, what: int, number: int, _multi: object, _data: object) -> None:
         """Follow what libcurl wants to know of a socket."""
         wanted = _MASKS.get(what)
-        is_known = number in self._selector.get_map()
-        if wanted is not None and is_known:
-            self._selector.modify(number, wanted)
-        elif wanted is not None:
-            self._selector.register(number, wanted)
+        is_known = number in self._known
+        if wanted is None:
+            self._known.discard(number)
+            if is_known:
+                self._sockets.unregister(number)
         elif is_known:
-            self._selector.unregister(number)
+            self._sockets.modify(number, wanted)
+        else:
+            self._known.add(number)
+            self._sockets.register(number, wanted)
 
     def cut(self) -> None:
         """End all exchanges, from any thread: whoever waits in `turn` is told so at once."""
@@ -268,18 +273,27 @@ class Switchboard:
         for exchange in self._spare:
             exchange.handle.close()
         self._spare.clear()
-        self._selector.close()
+        self._sockets.close()
         self._ear.close()
         self._mouth.close()
 
 
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-_MASKS = {pycurl.POLL_IN: _READ, pycurl.POLL_OUT: _WRITE, pycurl.POLL_INOUT: _READ | _WRITE}
-_BITS = {
-    _READ: pycurl.CSELECT_IN,
-    _WRITE: pycurl.CSELECT_OUT,
-    _READ | _WRITE: pycurl.CSELECT_IN | pycurl.CSELECT_OUT,
+_MASKS = {
+    pycurl.POLL_IN: readiness.READ,
+    pycurl.POLL_OUT: readiness.WRITE,
+    pycurl.POLL_INOUT: readiness.READ | readiness.WRITE,
 }
+
+
+def _bits(happened: int) -> int:
+    """Put what has happened to a socket into libcurl's words."""
+    return (
+        (pycurl.CSELECT_IN if happened & readiness.READ else 0)
+        | (pycurl.CSELECT_OUT if happened & readiness.WRITE else 0)
+        | (pycurl.CSELECT_ERR if happened & readiness.ENDED else 0)
+    )
+
+
 _WEIRD_SERVER_REPLY, _TOO_LARGE = 8, 100  # libcurl's numbers, for which pycurl has no names
 _TROUBLES = {
     pycurl.E_OPERATION_TIMEDOUT: Trouble.LATE,

@@ -23,6 +23,7 @@ from harborcal.errors import (
 )
 from harborcal.model import Heartbeat
 from harborcal.transport import BatchTransport, find
+from harborcal.transports import readiness
 from harborcal.transports.curl import CurlTransport
 from harborcal.transports.retrying import RetryingTransport
 from tests.transports.rawserver import PATIENCE, Connection, RawServer, answer
@@ -217,6 +218,16 @@ def test_batches_of_several_threads_do_not_meet() -> None:
             for name in "ab"
         ]
         assert [call.result(PATIENCE) for call in calls] == [[f"{name}{n}" for n in range(9)] for name in "ab"]
+        transport.close()
+
+
+def test_it_works_where_the_system_has_no_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "make_readiness", readiness.Selected)
+    with by_agent(lambda agent: b"" if agent == "silent" else answer()) as server:
+        transport = CurlTransport(server.url, timeout=0.5)
+        for _ in range(2):
+            answers: Answers = dict(transport.heartbeats(["a", "silent", *(f"b{number}" for number in range(20))]))
+            assert [name for name, outcome in answers.items() if not isinstance(outcome, Heartbeat)] == ["silent"]
         transport.close()
 
 
