@@ -17,6 +17,9 @@ from harborcal import (
     UpdateRefusedError,
 )
 from harborcal.testing import CalendarServer, Fault, InMemoryCalendar, RecordingHost
+from harborcal.transports.curl import CurlTransport
+
+pytestmark = pytest.mark.singly  # the transports here are real ones, and one of them asks in batches
 
 DEADLINE = 0.3
 
@@ -56,9 +59,9 @@ def server(calendar: InMemoryCalendar) -> Iterator[CalendarServer]:
         yield server
 
 
-@pytest.fixture
-def scheduler(server: CalendarServer) -> Iterator[Scheduler]:
-    transport = HttpTransport(server.url, "claw", timeout=DEADLINE)
+@pytest.fixture(params=[HttpTransport, CurlTransport])
+def scheduler(server: CalendarServer, request: pytest.FixtureRequest) -> Iterator[Scheduler]:
+    transport = request.param(server.url, "claw", timeout=DEADLINE)
     config = SchedulerConfig(heartbeat_interval=3600)
     scheduler = Scheduler(transport, RecordingHost(), lambda: [Agent(id="dev")], config=config)
     yield scheduler

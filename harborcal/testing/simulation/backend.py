@@ -3,11 +3,17 @@
 import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harborcal.clock import Clock
-from harborcal.errors import CalendarRefusedError, CalendarUnavailableError, NotSentError, TransportTimeoutError
+from harborcal.errors import (
+    CalendarRefusedError,
+    CalendarUnavailableError,
+    HarborcalError,
+    NotSentError,
+    TransportTimeoutError,
+)
 from harborcal.model import Heartbeat, Slot, SlotKey, SlotKind, SlotStatus, SlotUpdate, UpdateReceipt
 from harborcal.policy import due_at
 from harborcal.testing.simulation.faults import Dice, Faults
@@ -308,3 +314,31 @@ class ClaimingLine(Line):
         self._power.reach("claim.after")
         self._backend.lose("claim")
         return receipt
+
+
+class BatchingLine:
+    """A line that is asked for many agents at once: a `BatchTransport`. Whatever else it can is its ``inner``'s."""
+
+    def __init__(self, inner: Line) -> None:
+        self.inner = inner
+
+    def heartbeats(self, agent_ids: Sequence[str]) -> Iterator[tuple[str, Heartbeat | HarborcalError]]:
+        """Ask for each agent's slots, in turn."""
+        for agent_id in agent_ids:
+            try:
+                answer: Heartbeat | HarborcalError = self.inner.heartbeat(agent_id)
+            except HarborcalError as error:
+                answer = error
+            yield agent_id, answer
+
+    def heartbeat(self, agent_id: str) -> Heartbeat:
+        """Ask for an agent's slots."""
+        return self.inner.heartbeat(agent_id)
+
+    def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+        """Tell where a slot stands."""
+        return self.inner.update_slot(agent_id, slot, update)
+
+    def close(self) -> None:
+        """Close it."""
+        self.inner.close()

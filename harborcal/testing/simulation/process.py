@@ -14,7 +14,7 @@ from harborcal.policy import SHORTEST_LEASE
 from harborcal.scheduler import Scheduler
 from harborcal.testing.clocks import FakeClock
 from harborcal.testing.simulation.agents import Agents
-from harborcal.testing.simulation.backend import Backend, ClaimingLine, Line, late_by, name_of
+from harborcal.testing.simulation.backend import Backend, BatchingLine, ClaimingLine, Line, late_by, name_of
 from harborcal.testing.simulation.faults import Dice, Faults
 from harborcal.testing.simulation.history import EventKind, Recorder
 from harborcal.testing.simulation.power import Power, PowerCutError, ProcessClock
@@ -272,6 +272,8 @@ class Process:
     def _build(self, power: Power) -> Scheduler:
         clock = ProcessClock(self._clock, power)
         line = ClaimingLine(self._backend, power) if self._claims else Line(self._backend, power)
+        # Every other process asks in batches: what is promised holds for both ways.
+        door = BatchingLine(line) if self._dice.happens("batches", 0.5) else line
         runner = TurnRunner(clock)
         self._host = ModelledHost(
             self._agents(),
@@ -287,7 +289,7 @@ class Process:
             self._path, clock=clock, patience=0.0, checkpoint=lambda step: power.reach(f"journal.{step}")
         )
         seed = self._dice.of("seeds").getrandbits(32)
-        outbox = OutboxTransport(line, self._journal, clock=clock, runner=runner, seed=seed)
+        outbox = OutboxTransport(door, self._journal, clock=clock, runner=runner, seed=seed)
         # Another seed for each process, or it would give the wake ids of the one before once more.
         config = dataclasses.replace(self._config, seed=seed)
         return Scheduler(outbox, self._host, self._lister, config=config, clock=clock, runner=runner)
