@@ -201,6 +201,18 @@ def test_a_claim_may_be_older_than_its_wake_where_an_outage_followed_a_crash() -
     assert [violation.rule for violation in told(outage_ends=150)] == ["durations"]
 
 
+def test_what_was_heard_of_a_wake_that_failed_may_count_for_the_attempt_that_a_crash_met() -> None:
+    def told(minutes: int, *, outcome: str = "raised", crash_at: float = 120) -> list[str]:
+        story = Story().wake(10, outcome=outcome).crash(crash_at).update(200, "ongoing", "not_started")
+        story.crash(400).report(610, "complete")
+        return [one.rule for one in check([*story.events, *finished_at(610, minutes).events])]
+
+    assert told(10) == told(8) == []
+    assert told(5) == told(12) == ["durations"], "the attempt was there before the second crash"
+    assert told(8, outcome="returned") == ["durations"]
+    assert told(6, crash_at=190) == []
+
+
 def finished_at(elapsed: float, minutes: int) -> Story:
     details: dict[str, Any] = {"status": "finished", "was": "ongoing", "outcome": "applied", "minutes": minutes}
     return Story().add(elapsed, EventKind.UPDATED, "ada", "1", **details)
@@ -245,10 +257,19 @@ def test_a_slot_that_is_aborted_without_a_ground_is_noticed() -> None:
     again = Story().wake(10).report(300, "abort").update(300, "aborted")
     again.add(310, EventKind.FORGOTTEN, "ada", "1", status="ongoing")
     assert again.update(400, "aborted").broken == [], "the calendar has forgotten"
+
+
+def test_a_locked_slot_is_aborted_where_its_wake_has_failed_and_only_there() -> None:
+    details: dict[str, Any] = {"status": "aborted", "was": "ongoing", "outcome": "applied", "locked": True}
     for outcome, broken in (("raised", []), ("returned", ["no-invention"])):
         locked = Story().wake(10, outcome=outcome)
-        details: dict[str, Any] = {"status": "aborted", "was": "ongoing", "outcome": "applied", "locked": True}
         assert locked.add(20, EventKind.UPDATED, "ada", "1", **details).broken == broken
+    hung = Story().add(10, EventKind.WAKE_ENTERED, "ada", "1", attempt=1, wake_id="w", reminder=False, lease=600.0)
+    hung.add(309, EventKind.WAKE_HUNG, "ada", "1", wake_id="w")
+    hung.add(330, EventKind.WAKE_LEFT, "ada", "1", wake_id="w", outcome="returned", reached="agent")
+    assert hung.add(340, EventKind.UPDATED, "ada", "1", **details).broken == [], "it has returned too late"
+    reminded = Story().wake(10).wake(610, reminder=True, outcome="raised")
+    assert reminded.add(700, EventKind.UPDATED, "ada", "1", **details).broken == ["no-invention"]
 
 
 def test_a_slot_that_is_skipped_without_being_too_late_is_noticed() -> None:
@@ -425,6 +446,14 @@ def test_of_wakes_that_wait_in_the_hosts_queue_the_newest_is_heard() -> None:
     reminded = {event.slot for event in rehearsal.events if event.details.get("reminder")}
     done = {slot.slot for agent in rehearsal.agents for slot in agent.slots if slot.status is SlotStatus.FINISHED}
     assert reminded & done, "a reminder that took its wake's place is heard as well"
+
+
+@pytest.mark.parametrize("seed", [8, 32])
+def test_what_waits_in_the_hosts_queue_while_our_process_crashes_is_reported_to_the_one_in_its_place(seed: int) -> None:
+    faults = Faults(queued_wakes=1.0, crashes=40.0)
+    rehearsal = simulate(seed=seed, agents=3, faults=faults, behaviours={Behaviour.INSIDE: 1.0})
+    assert rehearsal.violations == ()
+    assert rehearsal.counts["crash at wake.after"]
 
 
 @pytest.mark.parametrize("faults", [Faults(), Faults(crashes=1.0, lost_answers=0.1)], ids=["calm", "faults"])

@@ -109,12 +109,13 @@ class Agents:
         """Let a wake wait in its agent's queue, in the place of the one that waits there."""
         self._replace(wake.agent_id)
         self._queues[wake.agent_id] = wake
+        process = self._scheduler()
 
         def take() -> None:
             if self._queues.get(wake.agent_id) is wake:
                 del self._queues[wake.agent_id]
                 if self.is_alive(wake.agent_id):
-                    self.hear(wake, lease)
+                    self._take(wake, lease, process)
 
         self._clock.call_later(delay, take)
 
@@ -125,6 +126,9 @@ class Agents:
     def hear(self, wake: WakeRequest, lease: float | None) -> None:
         """Take a wake on; one that waits in the queue is replaced by it."""
         self._replace(wake.agent_id)
+        self._take(wake, lease, self._scheduler())
+
+    def _take(self, wake: WakeRequest, lease: float | None, process: Scheduler | None) -> None:
         job = self._jobs.get(wake.wake_id)
         random = self._stream(wake)
         if job is not None:
@@ -135,8 +139,10 @@ class Agents:
         work = random.uniform(40.0, 160.0) if self.is_healthy else minutes * 60 * random.uniform(*self._pace)
         job = _Job(wake.agent_id, name_of(wake.slot), wake.slot.key, behaviour, work, lease or 3_600.0)
         self._jobs[wake.wake_id] = job
-        if behaviour is Behaviour.INSIDE:
+        if behaviour is Behaviour.INSIDE and process is self._scheduler():
             self._say(job, "complete", lambda _scheduler: wake.report.complete("done at once"))
+        elif behaviour is Behaviour.INSIDE:
+            self._complete(job)  # the wake's report has gone with the process that made it
         else:
             self._BEGIN[behaviour](self, job, random)
 

@@ -431,7 +431,8 @@ class _Ends:
         self._attempts = _Attempts()
         self._said: set[tuple[str, str, object]] = set()
         self._told: dict[str, object] = {}  # the last status of each slot, since its latest wake
-        self._returned: set[str] = set()  # slots whose latest wake has returned
+        self._returned: set[str] = set()  # slots whose latest wake has returned in time
+        self._hung: set[object] = set()  # wakes that have not: they have failed, whatever becomes of them later
         self._grace: float | None = None
         self._jumps = 0.0
         self._has_crashed = False
@@ -478,12 +479,14 @@ class _Ends:
         elif event.kind is EventKind.UPDATED and event.details["outcome"] != "refused":
             self._told[event.slot] = event.details["status"]
         elif event.kind is EventKind.WAKE_ENTERED:
-            self._returned.discard(event.slot)
             self._told.pop(event.slot, None)
+            if not event.details["reminder"]:  # one that fails gives nothing back
+                self._returned.discard(event.slot)
         elif event.kind is EventKind.WAKE_LEFT and event.details["outcome"] == "returned":
-            self._returned.add(event.slot)
+            if event.details["wake_id"] not in self._hung:
+                self._returned.add(event.slot)
         elif event.kind is EventKind.WAKE_HUNG:
-            self._returned.discard(event.slot)
+            self._hung.add(event.details["wake_id"])
 
 
 def _no_loss(history: Sequence[Event]) -> Iterator[Violation]:
@@ -536,19 +539,36 @@ def _no_surprise(history: Sequence[Event]) -> Iterator[Violation]:
 class _Stint:
     """The time that an agent spends on one attempt."""
 
+    wake_id: object
     woken_at: float
+    claimed_by: float  # when its claim was made at the latest
+    is_unsure: bool = False
+    has_failed: bool = False  # its wake: the next attempt may begin, and its wake be cut off before anybody sees it
     rested: float = 0.0
     paused_at: float | None = None
-    is_unsure: bool = False
-    worked: set[int] = dataclasses.field(default_factory=set)  # minutes, at each of its completions
+    worked: set[tuple[int, int]] = dataclasses.field(default_factory=set)  # least and most minutes, by completion
 
-    def complete(self, elapsed: float) -> None:
-        """Enter a completion."""
+    def follow(self, event: Event) -> None:
+        """Enter what happens to its slot."""
+        if event.kind in {EventKind.CHANGED, EventKind.FORGOTTEN}:
+            self.is_unsure = True
+        elif event.kind is EventKind.ANSWERED:
+            self._hear(event)
+        elif event.kind is EventKind.REPORTED and event.details["what"] == "complete":
+            self._complete(event.elapsed)
+        elif event.kind is EventKind.UPDATED:
+            self.is_unsure |= event.details["status"] == "deferred"
+            self.has_failed &= event.details["status"] != "ongoing"  # whichever attempt it is, it has begun
+        elif event.kind in {EventKind.WAKE_HUNG, EventKind.WAKE_LEFT} and event.details["wake_id"] == self.wake_id:
+            self.has_failed |= event.kind is EventKind.WAKE_HUNG or event.details["outcome"] == "raised"
+
+    def _complete(self, elapsed: float) -> None:
         resting = 0.0 if self.paused_at is None else elapsed - self.paused_at
-        self.worked.add(max(1, int((elapsed - self.woken_at - self.rested - resting) // 60)))
+        until = elapsed - self.rested - resting
+        least, most = (max(1, int((until - since) // 60)) for since in (self.claimed_by, self.woken_at))
+        self.worked.add((least, most))
 
-    def hear(self, event: Event) -> None:
-        """Enter an answer."""
+    def _hear(self, event: Event) -> None:
         what, outcome = event.details["what"], event.details["outcome"]
         if what not in {"pause", "resume"} or outcome == "refused":
             return
@@ -560,6 +580,15 @@ class _Stint:
             self.rested += event.elapsed - self.paused_at
             self.paused_at = None
 
+    def crash(self, elapsed: float) -> None:
+        """Enter a crash: what was heard of a wake that failed may count for an attempt that was just being made."""
+        if self.has_failed:
+            self.claimed_by = elapsed
+
+    def allows(self, minutes: int) -> bool:
+        """Tell whether its agent may have worked for so long, give or take a minute."""
+        return any(least - 1 <= minutes <= most + 1 for least, most in self.worked)
+
 
 def _durations(history: Sequence[Event]) -> Iterator[Violation]:
     stints: dict[tuple[str, str], _Stint] = {}
@@ -567,9 +596,11 @@ def _durations(history: Sequence[Event]) -> Iterator[Violation]:
     down_at = -_SLACK
     for event in history:
         place = (event.agent_id, event.slot)
-        stint = stints.get(place)
         if event.kind in {EventKind.CRASHED, EventKind.STARTED, EventKind.OUTAGE_ENDED}:
             down_at = event.elapsed
+        if event.kind is EventKind.CRASHED:
+            for every in stints.values():
+                every.crash(event.elapsed)
         elif event.kind is EventKind.CLOCK_SET:
             for every in stints.values():
                 every.is_unsure = True
@@ -578,27 +609,19 @@ def _durations(history: Sequence[Event]) -> Iterator[Violation]:
             # Just after a crash, or an outage that follows it, the claim may be older than the wake, and so it is where
             # the wake was lost in the crash.
             is_unsure = event.elapsed - down_at < _SLACK or bool(event.details["reminder"])
-            stints[place] = _Stint(event.elapsed, is_unsure=is_unsure)
-        elif stint is not None and (event.kind in {EventKind.CHANGED, EventKind.FORGOTTEN} or _is_given_back(event)):
-            stint.is_unsure = True
-        elif stint is not None and event.kind is EventKind.ANSWERED:
-            stint.hear(event)
-        elif stint is not None and event.kind is EventKind.REPORTED and event.details["what"] == "complete":
-            stint.complete(event.elapsed)
-        elif stint is not None and event.kind is EventKind.UPDATED and not stint.is_unsure:
-            yield from _compare(event, stint)
-
-
-def _is_given_back(event: Event) -> bool:
-    return event.kind is EventKind.UPDATED and event.details["status"] == "deferred"
+            stints[place] = _Stint(event.details["wake_id"], event.elapsed, event.elapsed, is_unsure=is_unsure)
+        elif place in stints:
+            stints[place].follow(event)
+            if event.kind is EventKind.UPDATED and not stints[place].is_unsure:
+                yield from _compare(event, stints[place])
 
 
 def _compare(event: Event, stint: _Stint) -> Iterator[Violation]:
     minutes = event.details.get("minutes", 0)
     if minutes is None and event.details["outcome"] != "refused":
         yield _break("durations", event, f"slot {event.slot} is finished, and the calendar is told no minutes")
-    if isinstance(minutes, int) and minutes and all(abs(minutes - worked) > 1 for worked in stint.worked):
-        told = " or ".join(map(str, sorted(stint.worked)))
+    if isinstance(minutes, int) and minutes and not stint.allows(minutes):
+        told = " or ".join(str(most) if least == most else f"{least} to {most}" for least, most in sorted(stint.worked))
         yield _break("durations", event, f"slot {event.slot} took {told} minutes, and the calendar is told {minutes}")
 
 
