@@ -142,6 +142,7 @@ class Dispatch:
             return "undone"  # another one has it; or its agent was quicker and has settled it
         if self._updates.asks_for_slots and not self._write_wake(claim):
             return "undone"
+        self._ledger.confirm(claim)
         try:
             self._wake_agent(claim)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
@@ -156,6 +157,16 @@ class Dispatch:
             self._ledger.await_wake(claim)
         else:
             self._attempts.unclaim(claim)
+
+    def _give_up_the_wake(self, claim: Claim, reason: str) -> None:
+        """Give back a slot whose wake is not entered, where the calendar may know of it.
+
+        Not where a wake may have been entered before a restart: its agent may be at it, and is woken later.
+        """
+        if self._ledger.was_told(claim) and not self._ledger.may_be_woken(claim):
+            self._give_back_or_condemn(claim, reason)
+        else:
+            self._unclaim(claim)
 
     def _lose(self, claim: Claim, reason: str) -> None:
         """End a claim whose slot is not ours; of what a restart has found, a wake may have been entered before."""
@@ -186,7 +197,7 @@ class Dispatch:
             self._journal_failed(claim, error)
             with self._lanes.enter(claim):
                 if self._ledger.is_active(claim):
-                    self._give_back_or_condemn(claim, f"wake not entered: {describe(error)}")
+                    self._give_up_the_wake(claim, f"wake not entered: {describe(error)}")
             return False
 
     def _claim(self, claim: Claim) -> bool:
@@ -199,16 +210,12 @@ class Dispatch:
                 return False
             try:
                 if self._updates.claim(claim, wakes=True):
-                    self._ledger.confirm(claim)
                     return True
             except CalendarRefusedError as refusal:
                 self._lose(claim, describe(refusal))
                 return False
             except BaseException as error:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
-                if self._ledger.was_told(claim):
-                    self._give_back_or_condemn(claim, f"claim failed: {describe(error)}")
-                else:
-                    self._unclaim(claim)
+                self._give_up_the_wake(claim, f"claim failed: {describe(error)}")
                 return False
             self._lose(claim, ANOTHER_HAS_IT)
             return False

@@ -25,6 +25,7 @@ from harborcal import (
     SlotStatus,
     SlotUpdate,
     TransportError,
+    TransportTimeoutError,
     UpdateReceipt,
     VerdictReason,
     WakeRequest,
@@ -471,6 +472,34 @@ def test_a_wake_that_is_to_be_repeated_waits_until_the_journal_works(folder: Pat
     world.fail_at = ()
     finish(world)
     assert attempts(world) == [("1", 1)]
+    world.close()
+
+
+def timed_out(*_: object) -> None:
+    raise TransportTimeoutError("claim: the answer was lost")
+
+
+@pytest.mark.parametrize("hindrance", ["claim", "journal"])
+def test_a_slot_is_not_given_back_whose_agent_may_be_at_it_where_its_wake_cannot_be_repeated_yet(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, hindrance: str
+) -> None:
+    world = Durable(folder, carried=True, on_unknown="repeat")
+    key = world.add()
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+    with monkeypatch.context() as line:
+        if hindrance == "claim":
+            line.setattr(EmbeddedTransport, "claim", timed_out)
+        else:
+            world.fail_at = ("enter",)
+        world.scheduler.tick()
+        world.fail_at = ()
+    assert len(world.host.wakes) == 1
+    assert world.state(key) is SlotStatus.ONGOING
+    finish(world)
+    assert attempts(world) == [("1", 1), ("1", 1)]
+    assert world.state(key) is SlotStatus.ONGOING
     world.close()
 
 
