@@ -3,7 +3,7 @@
 import datetime as dt
 
 from harborcal import Slot, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
-from harborcal.ledger import SETTLED_MEMORY, STALE_FOR, Claim, Ledger, Settled
+from harborcal.ledger import SETTLED_MEMORY, STALE_FOR, Claim, Ledger, Sentence, Settled
 
 NOW = dt.datetime(2026, 1, 5, 9, 0, tzinfo=dt.UTC)
 FINISHED = SlotUpdate(status=SlotStatus.FINISHED, actual_duration=1)
@@ -205,3 +205,20 @@ def test_a_calendar_that_lists_a_slot_as_before_its_end_long_after_it_has_forgot
     [standing] = ledger.standings("a", [slot], asked=ledger.ask(), at=STALE_FOR + 1)
     assert standing is not None
     assert standing.settled == "the calendar has forgotten its last update, which is sent again"
+
+
+def test_a_slot_that_is_to_be_given_back_is_kept_by_a_sign_of_life_unless_the_calendar_may_have_been_told() -> None:
+    given_back = SlotUpdate(status=SlotStatus.DEFERRED)
+
+    def is_lifted(*, was_woken: bool, is_told: bool) -> bool:
+        ledger = Ledger(4)
+        taken = sure(claim(ledger, "a", Slot(id=1)))
+        ledger.condemn(taken, Sentence(given_back, "wake failed: x", was_woken=was_woken))
+        if is_told:
+            ledger.lost(taken, given_back)
+        ledger.hear(taken, NOW, 1.0)
+        return ledger.condemned(taken) is None
+
+    assert is_lifted(was_woken=True, is_told=False)
+    assert not is_lifted(was_woken=True, is_told=True)
+    assert not is_lifted(was_woken=False, is_told=False)

@@ -191,6 +191,37 @@ def test_an_agent_at_work_is_heard_when_it_reports_the_end() -> None:
     assert Story().wake(10).report(1_300, "complete", "refused").broken == []
 
 
+def test_an_agent_whose_wake_has_failed_is_at_its_slot_again_once_it_was_heard() -> None:
+    assert Story().wake(10, outcome="raised").report(20, "renew").wake(100, "2").broken == ["one-at-a-time"]
+    hung = Story().add(10, EventKind.WAKE_ENTERED, "ada", "1", attempt=1, wake_id="w", reminder=False, lease=600.0)
+    before = Story()
+    before.events = [*hung.events, *Story().report(100, "renew").events]
+    for story in (hung, before):
+        story.add(309, EventKind.WAKE_HUNG, "ada", "1", wake_id="w")
+    hung.report(320, "renew")
+    for story in (hung, before):
+        story.add(330, EventKind.WAKE_LEFT, "ada", "1", wake_id="w", outcome="raised", reached="agent")
+        assert story.report(350, "renew", "refused").broken == ["no-deafness"]
+
+
+def test_an_agent_whose_reminder_has_failed_is_still_at_its_slot() -> None:
+    reminded = Story().wake(10).wake(610, reminder=True, outcome="raised")
+    assert reminded.report(700, "complete", "refused").broken == ["no-deafness"]
+
+
+@pytest.mark.parametrize("what", ["cancelled", "moved", "urgent"])
+def test_a_slot_that_is_gone_when_it_is_found_holds_its_agent_no_longer(what: str) -> None:
+    def held(*, changed_at: float) -> list[str]:
+        events = [*Story().update(100, "ongoing", "not_started").events]
+        events += Story().add(changed_at, EventKind.CHANGED, "ada", "1", what=what).events
+        events.sort(key=lambda event: event.elapsed)
+        story = Story().wake(700, reminder=True).add(9_000, EventKind.HEALED)
+        return [one.rule for one in check([*events, *story.events])]
+
+    assert held(changed_at=200) == ([] if what != "urgent" else ["no-block"])
+    assert held(changed_at=50) == ["no-block"], "it was begun as it was then"
+
+
 def test_a_claim_may_be_older_than_its_wake_where_an_outage_followed_a_crash() -> None:
     def told(*, outage_ends: float) -> tuple[Violation, ...]:
         story = Story().add(5, EventKind.CRASHED, point="wake.before").add(100, EventKind.STARTED, on_unknown="skip")

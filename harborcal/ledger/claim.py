@@ -12,6 +12,8 @@ class Sentence(NamedTuple):
     update: SlotUpdate
     reason: str
     is_expired: bool = False
+    was_woken: bool = False
+    """Whether its agent was called, and may be at it although its wake has failed."""
 
 
 class Claim:

@@ -353,8 +353,8 @@ class Ledger:
             claim.heard_at = now
             claim.quiet_since = at
             claim.reminded = False
-            if claim.condemned is not None and claim.condemned.is_expired and claim.last_word is None:
-                claim.condemned = None  # it was given up for silence, and nobody has been told
+            if claim.condemned is not None and _is_lifted_by_a_sign_of_life(claim.condemned, claim):
+                claim.condemned = None
             return True
 
     def was_heard(self, claim: Claim) -> bool:
@@ -973,6 +973,13 @@ def _entry(claim: Claim, status: SlotStatus, now: dt.datetime, reason: str) -> H
 
 def _is_late(settled: Settled) -> bool:
     return settled.entry is not None and settled.entry.late
+
+
+def _is_lifted_by_a_sign_of_life(sentence: Sentence, claim: Claim) -> bool:
+    """Tell whether a slot is not to be ended after all: its agent is at it, and nobody can have been told otherwise."""
+    if sentence.is_expired:
+        return claim.last_word is None
+    return sentence.was_woken and claim.uncertain is None
 
 
 def _expires_at(claim: Claim) -> float | None:

@@ -129,12 +129,13 @@ class Dispatch:
         return f"{self._randomness.getrandbits(128):032x}"
 
     def _enter(self, wake: Wake) -> None:
-        outcome = self._remind(wake.claim) if wake.is_reminder else self._attempt(wake.claim)
+        outcome = self._remind(wake.claim) if wake.is_reminder else self._attempt(wake)
         # Only now, with everything told: whoever waits for the wake waits for its update too.
         wake.outcome = wake.outcome or outcome
 
-    def _attempt(self, claim: Claim) -> str:
+    def _attempt(self, wake: Wake) -> str:
         """Wake the agent, then tell the calendar that the slot is ongoing; return the wake's outcome."""
+        claim = wake.claim
         if not self._lifespan.may_begin or not self._ledger.is_active(claim):
             self._unclaim(claim)  # or it was settled while the wake was queued
             return "undone"
@@ -146,7 +147,7 @@ class Dispatch:
         try:
             self._wake_agent(claim)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
-            self._failed(claim, error)
+            self._failed(wake, error)
             return "failed"
         self._woken(claim)
         return "woken"
@@ -250,18 +251,21 @@ class Dispatch:
             except BaseException:  # noqa: BLE001 - whatever a transport raises; it is noted where it happened
                 return  # the next heartbeat sends it again
 
-    def _failed(self, claim: Claim, error: BaseException) -> None:
+    def _failed(self, wake: Wake, error: BaseException) -> None:
+        claim = wake.claim
         reason = f"wake failed: {describe(error)}"
         with self._lanes.enter(claim):
             if not self._ledger.is_active(claim):
                 return  # its agent has settled it, or it was given up: nothing hangs on this wake any more
             self._troubles.note(claim.agent_id, "wake", reason)
+            if wake.outcome and self._ledger.was_heard(claim):
+                return  # it was overdue, and is no news: its agent is at it
             if self._ledger.last_word(claim) is not None:
                 self._attempts.woken(claim)  # it has reached its agent, whose last word may be with the calendar
             elif not self._ledger.was_told(claim):
                 self._attempts.fail(claim, reason)
             else:
-                self._give_back_or_condemn(claim, reason)
+                self._give_back_or_condemn(claim, reason, was_woken=True)
 
     def _overdue(self, wake: Wake, reason: str) -> None:
         """Count a wake that has not returned as failed, unless its agent has reported: then it has reached it.
@@ -284,7 +288,7 @@ class Dispatch:
                 self._troubles.note(wake.owner, "wake", words)
                 if self._ledger.was_told(claim):  # claimed at the calendar: it is given back with the next heartbeat
                     self._ledger.woken(claim)
-                    self._ledger.condemn(claim, Sentence(release(claim.slot), words))
+                    self._ledger.condemn(claim, Sentence(release(claim.slot), words, was_woken=True))
                 else:
                     self._attempts.fail(claim, words, can_wait=True)
 
@@ -334,14 +338,14 @@ class Dispatch:
 
     def release_if_condemned(self, claim: Claim) -> None:
         """End a slot whose ending has failed before, unless an update of it is under way just now."""
-        sentence = self._ledger.condemned(claim)
-        if sentence is not None:
+        if self._ledger.condemned(claim) is not None:
             with self._lanes.enter_if_free(claim) as free:
-                if free and self._ledger.is_active(claim):
+                sentence = self._ledger.condemned(claim)  # its agent may have been heard just now
+                if free and sentence is not None and self._ledger.is_active(claim):
                     self._end_by(claim, sentence, is_failed_wake=not sentence.is_expired)
 
-    def _give_back_or_condemn(self, claim: Claim, reason: str) -> None:
-        sentence = Sentence(release(claim.slot), reason)
+    def _give_back_or_condemn(self, claim: Claim, reason: str, *, was_woken: bool = False) -> None:
+        sentence = Sentence(release(claim.slot), reason, was_woken=was_woken)
         if not self._end_by(claim, sentence, is_failed_wake=True):
             self._ledger.woken(claim)
             self._ledger.condemn(claim, sentence)

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from harborcal import (
     ClaimingTransport,
     DayReader,
     EmbeddedTransport,
+    NotSentError,
     RetryingTransport,
     Scheduler,
     SchedulerConfig,
@@ -369,3 +371,71 @@ def test_the_slot_of_a_wake_that_hangs_is_given_back_too(
     release.set()
     scheduler.complete("dev", "at the second attempt")
     assert calendar.slot(slot.key).status is SlotStatus.FINISHED
+
+
+@pytest.mark.parametrize("reports_after", [40, 70], ids=["in time", "when its wake was given up"])
+def test_who_reports_while_its_wake_hangs_keeps_its_slot_whatever_becomes_of_the_wake(
+    calendar: Calendar, clock: FakeClock, scheduling: Scheduling, reports_after: float
+) -> None:
+    slot = due(calendar)
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(_wake: WakeRequest) -> None:
+        entered.set()
+        release.wait(10)
+        raise RuntimeError("the host has lost its patience")
+
+    scheduler, host = scheduling(on_wake=hang, runner=ThreadRunner(), wake_timeout=60)
+    scheduler.tick()
+    assert entered.wait(10)
+    clock.advance(reports_after)
+    scheduler.renew("dev")
+    clock.advance(70 - reports_after)
+    assert scheduler.status().abandoned_threads == 1
+    scheduler.tick()
+    assert calendar.slot(slot.key).status is SlotStatus.ONGOING
+    release.set()
+    wait_for(lambda: scheduler.status().abandoned_threads == 0)
+    assert "lost its patience" in scheduler.status().problems["dev"]["wake"].message
+    scheduler.tick()
+    assert calendar.slot(slot.key).status is SlotStatus.ONGOING
+    scheduler.complete("dev", "it had reached me")
+    assert calendar.slot(slot.key).status is SlotStatus.FINISHED
+    assert len(host.wakes) == 1
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+class OutOfReach(Unsure):
+    """A transport that sends no update while it is cut off."""
+
+    is_cut_off = True
+
+    def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
+        if self.is_cut_off:
+            raise NotSentError("nobody answers")
+        return super().update_slot(agent_id, slot, update)
+
+
+def test_who_reports_before_its_slot_could_be_given_back_keeps_it(calendar: Calendar, scheduling: Scheduling) -> None:
+    slot = due(calendar)
+    made: list[OutOfReach] = []
+
+    def wrap(inner: EmbeddedTransport) -> OutOfReach:
+        made.append(OutOfReach(inner))
+        return made[-1]
+
+    scheduler, host = scheduling(wrap=wrap, on_wake=fail)
+    scheduler.tick()
+    scheduler.renew("dev")
+    made[0].is_cut_off = False
+    scheduler.tick()
+    assert calendar.slot(slot.key).status is SlotStatus.ONGOING
+    scheduler.complete("dev", "it had reached me")
+    assert calendar.slot(slot.key).status is SlotStatus.FINISHED
+    assert len(host.wakes) == 1

@@ -3,8 +3,8 @@
 The rules, by their names:
 
 - ``one-at-a-time``: an agent has at most one live attempt, and so has a slot. An attempt lives from its wake until it
-  may have ended: its wake raised or hung, its agent reported its end (or may have), the calendar was told so, a user or
-  the calendar changed the slot under it, or its agent was silent for two leases.
+  may have ended: its wake raised or hung, and its agent was not heard since; its agent reported its end (or may have);
+  the calendar was told so; a user or the calendar changed the slot under it; or its agent was silent for two leases.
 - ``wakes``: the wake of one attempt is entered once, and once more after each crash where ``on_unknown`` is
   ``repeat``, and never before its slot's time; its agent is reminded at most once per silence, and not before that has
   lasted for a lease; a number names one attempt of a slot only.
@@ -130,9 +130,16 @@ class _Attempt:
     grace: float = 0.0  # what crashes, outages and set clocks since then may add to a lease, or take from it
     may_be_forgotten: bool = False  # its last sign of life: those of a quarter of a lease are written as one
     had_expired: bool = False  # before its agent was heard again
+    is_reminded: bool = False  # its latest call was a reminder, on which nothing hangs
+    was_heard: bool = False  # by our process as it is now
+    has_failed: bool = False  # its wake has, and nothing was heard since
     may_be_over: bool = False  # its end was told to somebody
     is_over: bool = False  # and surely arrived
     may_rest: bool = False
+
+    def surely_lives(self, elapsed: float) -> bool:
+        """Tell whether nothing can have ended it by now."""
+        return not self.may_be_over and not self.has_failed and not self.may_have_expired(elapsed)
 
     def may_have_expired(self, elapsed: float) -> bool:
         """Tell whether its agent may have been given up by now."""
@@ -161,7 +168,8 @@ class _Attempts:
         self.delays: list[tuple[float, float]] = []  # when our process or the calendar was down
         self._down_since: float | None = None
         self._outage_since: float | None = None
-        self._edited: set[str] = set()  # slots that a user has cancelled or moved
+        self._edited: set[str] = set()  # slots that a user has cancelled or moved since they were begun
+        self._hung: set[object] = set()  # wakes that were not back in time: what they raise later is no news
 
     def follow(self, event: Event) -> None:
         """Enter what an event says of attempts."""
@@ -171,7 +179,7 @@ class _Attempts:
 
     def live(self, elapsed: float) -> list[_Attempt]:
         """List the attempts that surely live."""
-        return [one for one in self.every if not one.may_be_over and not one.may_have_expired(elapsed)]
+        return [one for one in self.every if one.surely_lives(elapsed)]
 
     def open(self) -> list[_Attempt]:
         """List the attempts that have not surely ended."""
@@ -188,12 +196,15 @@ class _Attempts:
     def _entered(self, event: Event) -> None:
         known = next((one for one in self.every if one.wake_id == event.details["wake_id"]), None)
         if known is not None:
+            known.is_reminded = bool(event.details["reminder"])
             return
         for earlier in self.every:
             if earlier.agent_id == event.agent_id or earlier.slot == event.slot:
                 earlier.may_be_over = earlier.is_over = True
         lease = event.details["lease"]
         was_found = bool(event.details["reminder"])
+        # It may be gone since it was begun: a look at the day will tell, of which the calendar is told nothing.
+        is_gone = was_found and event.slot in self._edited
         self.every.append(
             _Attempt(
                 event.agent_id,
@@ -203,19 +214,23 @@ class _Attempts:
                 float(lease) if isinstance(lease, int | float) else None,
                 # Whose first wake is a reminder was found at work, and has been silent for a lease.
                 event.elapsed - (float(lease) if was_found and isinstance(lease, int | float) else 0.0),
-                # And its slot may be gone since: a look at the day will tell.
-                may_be_over=was_found and event.slot in self._edited,
+                may_be_over=is_gone,
+                is_over=is_gone,
             )
         )
 
     def _left(self, event: Event) -> None:
-        if event.details["outcome"] == "raised":
+        if event.details["outcome"] == "raised" and event.details["wake_id"] not in self._hung:
             self._failed(event)
 
     def _failed(self, event: Event) -> None:
+        hangs = event.kind is EventKind.WAKE_HUNG
+        if hangs:
+            self._hung.add(event.details["wake_id"])
         for one in self.every:
-            if one.wake_id == event.details["wake_id"]:
-                one.may_be_over = True  # what is given back is told to the calendar afterwards
+            if one.wake_id == event.details["wake_id"] and not one.is_reminded:
+                # What is given back is told to the calendar afterwards. A call that hangs has reached who has reported.
+                one.has_failed |= not (hangs and one.was_heard)
 
     def _answered(self, event: Event) -> None:
         what, outcome = event.details["what"], event.details["outcome"]
@@ -225,6 +240,7 @@ class _Attempts:
             return
         for one in self._of(event):
             if outcome == "accepted":
+                one.was_heard, one.has_failed = True, False  # its wake has reached it, whatever becomes of the call
                 one.had_expired |= one.may_have_expired(event.elapsed)
                 one.sign_at, one.grace, one.may_be_forgotten = event.elapsed, 0.0, False
             if what in {"complete", "abort"}:
@@ -237,13 +253,15 @@ class _Attempts:
 
     def _updated(self, event: Event) -> None:
         outcome, status = event.details["outcome"], event.details["status"]
+        if status == "ongoing" and outcome == "applied":
+            self._edited.discard(event.slot)
         for one in self._of(event):
             if outcome == "refused" or (status in _ENDS and outcome in {"applied", "repeated"}):
                 one.may_be_over = True
                 one.is_over |= status in _ENDS or outcome == "refused"
 
     def _changed(self, event: Event) -> None:
-        if event.kind is EventKind.CHANGED:
+        if event.kind is EventKind.CHANGED and event.details["what"] in {"cancelled", "moved"}:
             self._edited.add(event.slot)
         for one in self.every:
             if one.slot == event.slot:
@@ -256,6 +274,7 @@ class _Attempts:
         for one in self.every:
             one.grace += 60.0
             one.may_be_forgotten = True
+            one.was_heard = False
 
     def _started(self, event: Event) -> None:
         if self._down_since is not None:
