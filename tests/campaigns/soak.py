@@ -241,7 +241,7 @@ def _run(count: int, seed: int) -> Outcome:
     is_short = count <= SHORT
     with folder() as place, _short_memory() if is_short else contextlib.nullcontext():
         _rehearse(count, seed, None, outcome, is_short=is_short)
-        _rehearse(max(400, count // JOURNAL_SHARE), seed, place / "journal", outcome, is_short=is_short)
+        _rehearse(max(1_200, count // JOURNAL_SHARE), seed, place / "journal", outcome, is_short=is_short)
     return outcome
 
 
