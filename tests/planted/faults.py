@@ -32,13 +32,6 @@ FAULTS: tuple[Fault, ...] = (
         ("kills",),
     ),
     Fault(
-        "attempts are counted from one again",
-        "scheduler/attempts.py",
-        "return 1 if self._journal is None else self._journal.next_number(agent_id, slot.keys)",
-        "return 1",
-        ("simulated-days",),
-    ),
-    Fault(
         "no tombstone of what is settled",
         "ledger/ledger.py",
         "        for key in settled.claim.keys:\n            self._settled.pop(key, None)\n            self._settled[key] = settled\n",

@@ -21,7 +21,7 @@ from harborcal.transports.curl import CurlTransport
 
 pytestmark = pytest.mark.singly  # the transports here are real ones, and one of them asks in batches
 
-DEADLINE = 0.3
+DEADLINE = 0.6
 
 ODD_ANSWERS = {
     "not JSON": Fault.garbage(),
