@@ -6,14 +6,15 @@ from pathlib import Path
 
 from bench.measurements import MEASUREMENTS
 from bench.plan import FULL, QUICK
-from bench.report import render, write_json
+from bench.report import write_json
 from bench.suite import run
+from bench.table import render
 
 
 def main() -> int:
     """Run the bench; exits with 1 when a heartbeat failed or a promise broke, never because a machine is slow."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What harborcal costs, beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="about a minute instead of several")
+    parser.add_argument("--quick", action="store_true", help="three minutes instead of fifteen")
     parser.add_argument("--only", action="append", default=[], choices=list(MEASUREMENTS), help="may be repeated")
     parser.add_argument("--json", type=Path, metavar="PATH", help="default: bench/results/<date>.json")
     arguments = parser.parse_args()

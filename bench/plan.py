@@ -1,15 +1,41 @@
-"""How much is measured: all of it, what fits into a minute, or what fits into a test."""
+"""How much is measured: all of it, what fits into three minutes, or what fits into a test."""
 
 import dataclasses
+
+from bench.peers import PEERS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One cell of the heartbeats' table: so many agents, answers with so many slots after so many milliseconds."""
+    """One cell of the heartbeats' table: so many agents, answers with so many slots after so many milliseconds.
+
+    ``rounds`` is how often each of its peers is measured; 0 means as often as everywhere.
+    """
 
     latency_ms: float
     agents: int
     slots: int = 0
+    rounds: int = 0
+    peers: tuple[str, ...] = tuple(PEERS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatenessSizes:
+    """So many agents, each with a slot at a random whole one of so many seconds, which begin after a lead."""
+
+    agents: int
+    seconds: int
+    lead: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SoakSizes:
+    """So many ticks of so many agents, of whom a few are given a slot each time; what counts begins after a warm-up."""
+
+    ticks: int
+    warm_up: int
+    agents: int
+    slots: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,11 +74,14 @@ class Plan:
         rounds: How often each peer is measured in each scene; medians are taken over rounds.
         heartbeats: The least heartbeats of one sample over HTTP: small ticks are repeated.
         scenes: The cells of the heartbeats' table.
-        tick: The scene whose wall time is held against the ideal one.
+        tick: The scene whose wall time is held against the ideal one, with threads.
+        batch_tick: The same in a batch.
         tls: The scenes in which connections are dropped.
         own: How many agents the scheduler's own cost is measured with, and how many slots that are not due each has.
         own_ticks: Over how many ticks.
         memory: How many agents the memory is spread over.
+        lateness: How many wakes are timed.
+        soak: How long the hour is.
         decode: How many slots the decoded answers have.
         encode: How many bodies of each kind one sample writes.
         completions: How many slots are completed with a journal and without.
@@ -64,15 +93,21 @@ class Plan:
     heartbeats: int
     scenes: tuple[Scene, ...]
     tick: Scene
+    batch_tick: Scene
     tls: tuple[Scene, ...]
     own: tuple[tuple[int, int], ...]
     own_ticks: int
     memory: int
+    lateness: LatenessSizes
+    soak: SoakSizes
     decode: int
     encode: int
     completions: int
     calendar: CalendarSizes
 
+
+LONG = ("careful", "harborcal", "multi", "harborcal-curl")
+"""Who is measured where a tick with threads takes half a minute: ours, and each one's own bare client."""
 
 FULL = Plan(
     name="full",
@@ -80,13 +115,18 @@ FULL = Plan(
     heartbeats=300,
     scenes=(
         *(Scene(latency_ms=latency, agents=agents) for latency in (0, 20, 100) for agents in (100, 1_000)),
+        *(Scene(latency_ms=latency, agents=10_000, rounds=2) for latency in (0, 20)),
+        Scene(latency_ms=100, agents=10_000, rounds=1, peers=LONG),
         Scene(latency_ms=20, agents=1_000, slots=3),
     ),
     tick=Scene(latency_ms=50, agents=1_000),
+    batch_tick=Scene(latency_ms=20, agents=10_000),
     tls=(Scene(latency_ms=20, agents=100), Scene(latency_ms=20, agents=1_000)),
     own=((1_000, 0), (10_000, 0), (1_000, 3)),
     own_ticks=25,
     memory=10_000,
+    lateness=LatenessSizes(agents=1_000, seconds=40, lead=4),
+    soak=SoakSizes(ticks=120, warm_up=20, agents=1_000, slots=50),
     decode=20,
     encode=20_000,
     completions=200,
@@ -108,15 +148,19 @@ QUICK = Plan(
     rounds=3,
     heartbeats=200,
     scenes=(
-        Scene(latency_ms=0, agents=100),
-        Scene(latency_ms=20, agents=500),
-        Scene(latency_ms=20, agents=500, slots=3),
+        *(Scene(latency_ms=20, agents=agents) for agents in (100, 1_000)),
+        Scene(latency_ms=20, agents=10_000, rounds=1, peers=LONG),
+        *(Scene(latency_ms=latency, agents=1_000, rounds=2) for latency in (0, 100)),
+        Scene(latency_ms=20, agents=1_000, slots=3),
     ),
     tick=Scene(latency_ms=50, agents=1_000),
+    batch_tick=Scene(latency_ms=20, agents=10_000),
     tls=(Scene(latency_ms=20, agents=1_000),),
     own=((1_000, 0), (10_000, 0), (1_000, 3)),
     own_ticks=11,
-    memory=2_000,
+    memory=10_000,
+    lateness=LatenessSizes(agents=500, seconds=20, lead=3),
+    soak=SoakSizes(ticks=120, warm_up=20, agents=200, slots=10),
     decode=20,
     encode=20_000,
     completions=50,
@@ -139,10 +183,13 @@ TINY = Plan(
     heartbeats=20,
     scenes=(Scene(latency_ms=0, agents=20), Scene(latency_ms=1, agents=20, slots=2)),
     tick=Scene(latency_ms=1, agents=40),
+    batch_tick=Scene(latency_ms=1, agents=200),
     tls=(Scene(latency_ms=1, agents=20),),
     own=((50, 0), (50, 3)),
     own_ticks=1,
     memory=50,
+    lateness=LatenessSizes(agents=3, seconds=1, lead=0),
+    soak=SoakSizes(ticks=4, warm_up=1, agents=20, slots=5),
     decode=5,
     encode=200,
     completions=3,

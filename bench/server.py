@@ -1,27 +1,24 @@
 """A lean calendar on loopback, in a process of its own, so that the client's CPU can be told from the server's.
 
 It speaks just enough HTTP/1.1 to answer each heartbeat with the same answer, after a latency, over connections that
-are kept alive. A second, plain port takes orders (`Server.set`, `Server.drop`); its own connections are never dropped.
-Only the standard library is imported here, save that `Server` makes its certificates with trustme.
+are kept alive; where it was given an agenda, with the agent's own slot instead, until an update of that slot comes. A
+second, plain port takes orders (see `bench.serving`); its own connections are never dropped. Only the standard library
+is imported here.
 """
 
 import argparse
 import asyncio
 import contextlib
-import http.client
 import json
 import socket
 import ssl
 import struct
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 _HEAD_END = b"\r\n\r\n"
-ROOT = Path(__file__).resolve().parent.parent
+_LENGTH = b"\r\ncontent-length:"
 _SLOT = {
     "virtual_id": None,
     "user_id": 3,
@@ -46,11 +43,23 @@ _SLOT = {
 
 def answer_body(slots: int) -> bytes:
     """Write a heartbeat's answer that lists some slots, none of them due in our lifetime."""
-    listed = [{"id": number + 1, **_SLOT} for number in range(slots)]
-    return json.dumps({"slots": listed, "agent_status": "idle", "message": ""}, separators=(",", ":")).encode()
+    return _body([{"id": number + 1, **_SLOT} for number in range(slots)])
 
 
-# --- the child ------------------------------------------------------------------------------------------------------
+def _body(slots: Sequence[Mapping[str, object]]) -> bytes:
+    return json.dumps({"slots": slots, "agent_status": "idle", "message": ""}, separators=(",", ":")).encode()
+
+
+def _response(body: bytes) -> bytes:
+    """Write a whole answer; the headers are those of a FastAPI service."""
+    return (
+        b"HTTP/1.1 200 OK\r\ndate: Mon, 05 Jan 2026 09:00:00 GMT\r\nserver: uvicorn\r\n"
+        b"content-length: %d\r\ncontent-type: application/json\r\n\r\n%s" % (len(body), body)
+    )
+
+
+_TAKEN = _response(b"{}")
+_NO_DAYS = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}"
 
 
 class _Calendar:
@@ -61,22 +70,31 @@ class _Calendar:
         self.answered = 0
         self.opened = 0
         self.connections: set[asyncio.Transport] = set()
-        self.answer = b""
-        self.list_slots(0)
+        self._usual = _response(answer_body(0))
+        self._agenda: dict[str, bytes] = {}  # whole answers, by agent
+        self._whose: dict[bytes, str] = {}  # agents, by their slots' ids
 
-    def list_slots(self, count: int) -> None:
-        """Answer with so many slots from now on; the headers are those of a FastAPI service."""
-        body = answer_body(count)
-        self.answer = (
-            b"HTTP/1.1 200 OK\r\ndate: Mon, 05 Jan 2026 09:00:00 GMT\r\nserver: uvicorn\r\n"
-            b"content-length: %d\r\ncontent-type: application/json\r\n\r\n%s" % (len(body), body)
-        )
+    def answer(self, head: bytes, body: bytes) -> bytes:
+        """Answer a heartbeat; take an update, after which the agent's slot is not listed; know of no days."""
+        if head.startswith(b"POST"):
+            return self._agenda.get(json.loads(body)["agent_id"], self._usual) if self._agenda else self._usual
+        if head.startswith(b"PATCH"):
+            self._agenda.pop(self._whose.get(head.split(b"/", 4)[3], ""), None)
+            return _TAKEN
+        return _NO_DAYS
+
+    def _enter(self, agent_id: str, number: int, date: str, time: str) -> None:
+        slot = {"id": number, **_SLOT, "date": date, "scheduled_at": time}
+        self._agenda[agent_id] = _response(_body([slot]))
+        self._whose[b"%d" % number] = agent_id
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """Carry out an order; tell how many connections were dropped, and the counts so far."""
         self.latency = float(order.get("latency", self.latency))
         if "slots" in order:
-            self.list_slots(int(order["slots"]))
+            self._usual = _response(answer_body(int(order["slots"])))
+        for agent_id, number, date, time in order.get("agenda", ()):
+            self._enter(agent_id, number, date, time)
         dropped = self._drop(reset=bool(order.get("reset"))) if order.get("drop") else 0
         return {"dropped": dropped, "answered": self.answered, "opened": self.opened}
 
@@ -111,23 +129,25 @@ class _Connection(asyncio.Protocol):
         self._pending += data
         while (end := self._pending.find(_HEAD_END)) >= 0:
             start = end + len(_HEAD_END)
-            whole = start + _content_length(self._pending[:start])
+            head = self._pending[:start]
+            whole = start + _content_length(head)
             if len(self._pending) < whole:
                 return
             body, self._pending = self._pending[start:whole], self._pending[whole:]
-            self._asked(body)
+            self._asked(head, body)
 
     def _enter(self) -> None:
         self._calendar.opened += 1
         self._calendar.connections.add(self._transport)
 
-    def _asked(self, body: bytes) -> None:
+    def _asked(self, head: bytes, body: bytes) -> None:
         calendar = self._calendar
         calendar.answered += 1
+        answer = calendar.answer(head, body)
         if calendar.latency > 0:
-            self._loop.call_later(calendar.latency, self._write, calendar.answer)
+            self._loop.call_later(calendar.latency, self._write, answer)
         else:
-            self._write(calendar.answer)
+            self._write(answer)
 
     def _write(self, answer: bytes) -> None:
         if not self._transport.is_closing():
@@ -140,20 +160,17 @@ class _Control(_Connection):
     def _enter(self) -> None:
         return
 
-    def _asked(self, body: bytes) -> None:
+    def _asked(self, head: bytes, body: bytes) -> None:
         answer = json.dumps(self._calendar.obey(json.loads(body))).encode()
         self._write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(answer), answer))
 
 
 def _content_length(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            return int(value)
-    return 0
+    start = head.lower().find(_LENGTH)
+    return int(head[start + len(_LENGTH) : head.index(b"\r\n", start + 1)]) if start >= 0 else 0
 
 
-async def _serve(certificate: str | None) -> None:
+async def _serve(port: int, certificate: str | None) -> None:
     """Serve until the standard input ends, which it does at the latest when the parent does."""
     context = None
     if certificate is not None:
@@ -161,7 +178,9 @@ async def _serve(certificate: str | None) -> None:
         context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
     calendar = _Calendar()
-    calls = await loop.create_server(lambda: _Connection(calendar), "127.0.0.1", 0, ssl=context, backlog=512)
+    calls = await loop.create_server(
+        lambda: _Connection(calendar), "127.0.0.1", port, ssl=context, backlog=512, reuse_port=True
+    )
     orders = await loop.create_server(lambda: _Control(calendar), "127.0.0.1", 0)
     async with calls, orders:
         ports = [server.sockets[0].getsockname()[1] for server in (calls, orders)]
@@ -169,80 +188,13 @@ async def _serve(certificate: str | None) -> None:
         await loop.run_in_executor(None, sys.stdin.read)
 
 
-# --- the parent -----------------------------------------------------------------------------------------------------
-
-
-class Server:
-    """A handle on a running server.
-
-    Attributes:
-        url: The calendar's base URL.
-        ca_file: The authority that signed its certificate, a PEM file; None without TLS.
-    """
-
-    def __init__(self, url: str, ca_file: str | None, control_port: int) -> None:
-        self.url = url
-        self.ca_file = ca_file
-        self._control_port = control_port
-
-    def set(self, *, latency: float = 0.0, slots: int = 0) -> None:
-        """Answer after ``latency`` seconds, with so many slots that are not due."""
-        self._order(latency=latency, slots=slots)
-
-    def drop(self, *, reset: bool = False) -> int:
-        """Drop every connection, with a FIN or a reset; tell how many there were."""
-        return self._order(drop=True, reset=reset)["dropped"]
-
-    def answered(self) -> int:
-        """Tell how many heartbeats have been answered so far."""
-        return self._order()["answered"]
-
-    def opened(self) -> int:
-        """Tell how many connections have been opened so far."""
-        return self._order()["opened"]
-
-    def _order(self, **order: object) -> dict[str, int]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._control_port, timeout=10)
-        try:
-            connection.request("POST", "/control", json.dumps(order))
-            return cast(dict[str, int], json.loads(connection.getresponse().read()))
-        finally:
-            connection.close()
-
-
-@contextlib.contextmanager
-def serving(*, tls: bool = False) -> Iterator[Server]:
-    """Run a server in a process of its own until the end of the block."""
-    with tempfile.TemporaryDirectory() as folder:
-        ca_file, certificate = _make_certificates(Path(folder)) if tls else (None, None)
-        command = [sys.executable, "-m", "bench.server", *(("--certificate", certificate) if certificate else ())]
-        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                port, control_port = map(int, process.stdout.readline().split())
-                yield Server(f"{'https' if tls else 'http'}://127.0.0.1:{port}", ca_file, control_port)
-            finally:
-                process.stdin.close()
-                process.wait(10)
-
-
-def _make_certificates(folder: Path) -> tuple[str, str]:
-    """Write an authority's certificate, and one for loopback with its key that the authority has signed."""
-    import trustme  # noqa: PLC0415 - only TLS needs it
-
-    authority = trustme.CA()
-    ca_file, certificate = folder / "ca.pem", folder / "server.pem"
-    authority.cert_pem.write_to_path(ca_file)
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
-    return str(ca_file), str(certificate)
-
-
 def _main() -> None:
     parser = argparse.ArgumentParser(description="The calendar that the bench asks.")
+    parser.add_argument("--port", type=int, default=0, help="share this port with others that were started so")
     parser.add_argument("--certificate", help="speak TLS with this certificate and key, a PEM file")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(parser.parse_args().certificate))
+        arguments = parser.parse_args()
+        asyncio.run(_serve(arguments.port, arguments.certificate))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.plan import CalendarSizes, Plan
-from bench.server import ROOT
+from bench.serving import ROOT
 from harborcal import CalendarRefusedError, Slot, SlotKey, SlotStatus, SlotUpdate
 from harborcal.calendar import Calendar, Recurrence
 from harborcal.wire import MAX_PRIORITY

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from bench.server import ROOT
+from bench.serving import ROOT
 from harborcal.calendar import Calendar
 from harborcal.server import Server
 

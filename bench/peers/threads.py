@@ -1,48 +1,21 @@
-"""Those who heartbeat many agents with the same number of threads: harborcal, and what one would write without it."""
+"""What one would write with threads and without harborcal: each thread has a client of its own."""
 
-import contextlib
 import copy
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import requests
 import urllib3
 
-from bench.server import Server
-from harborcal import Agent, Heartbeat, Scheduler, SlotKey, SlotUpdate, UpdateReceipt, WakeRequest
-from harborcal.transport import Transport
-from harborcal.transports.http import HttpTransport
+from bench.peers.peer import CLAW, TIMEOUT, WORKERS, is_answer
+from bench.serving import Server
 from harborcal.wire import HEARTBEAT_PATH
 
-WORKERS = 32
-"""How many threads each peer has; the scheduler's own default."""
 
-CLAW = "bench-host"
-TIMEOUT = 10.0
-
-
-def agent_ids(count: int) -> list[str]:
-    """Name some agents."""
-    return [f"agent-{number:05}" for number in range(count)]
-
-
-class Peer(Protocol):
-    """Someone who can heartbeat a list of agents."""
-
-    def tick(self, agent_ids: Sequence[str]) -> int:
-        """Heartbeat each agent once, wait for all, and tell how many heartbeats failed."""
-
-    def close(self) -> None:
-        """Close all connections."""
-
-
-# --- without harborcal ----------------------------------------------------------------------------------------------
-
-
-class _Threads(ABC):
+class Threads(ABC):
     """Threads that pull agents off one iterator. Each tick starts them, as the scheduler does; clients are kept."""
 
     def __init__(self, server: Server) -> None:
@@ -57,6 +30,10 @@ class _Threads(ABC):
     @abstractmethod
     def ask(self, client: Any, agent_id: str) -> object:
         """Heartbeat one agent; return the decoded answer."""
+
+    def warm_up(self, agent_ids: Sequence[str]) -> None:
+        """Open the connections."""
+        self.tick(agent_ids[: 4 * WORKERS])
 
     def tick(self, agent_ids: Sequence[str]) -> int:
         """Heartbeat each agent once."""
@@ -76,7 +53,7 @@ class _Threads(ABC):
             except Exception as error:
                 failed.append(error)
             else:
-                if not isinstance(answer, dict) or "slots" not in answer:
+                if not is_answer(answer):
                     failed.append(ValueError("no heartbeat's answer"))
 
     def close(self) -> None:
@@ -85,7 +62,7 @@ class _Threads(ABC):
             client.close()
 
 
-class NaiveRequests(_Threads):
+class NaiveRequests(Threads):
     """Requests as its front page shows it: a session for each thread, ``post`` with ``json``."""
 
     def make_client(self) -> requests.Session:
@@ -105,7 +82,7 @@ class NaiveRequests(_Threads):
         return response.json()
 
 
-class CarefulRequests(_Threads):
+class CarefulRequests(Threads):
     """Requests by someone who has profiled it: nothing of the environment, each request a copy of a prepared one.
 
     The copy is shallow with headers of its own; `PreparedRequest.copy` would copy a cookie jar each time.
@@ -143,7 +120,7 @@ class CarefulRequests(_Threads):
         return json.loads(response.content)
 
 
-class BareUrllib3(_Threads):
+class BareUrllib3(Threads):
     """urllib3 without requests: a pool of one connection for each thread."""
 
     def make_client(self) -> urllib3.HTTPConnectionPool:
@@ -162,85 +139,3 @@ class BareUrllib3(_Threads):
         if response.status != 200:
             raise ValueError(f"status {response.status}")
         return json.loads(response.data)
-
-
-# --- with harborcal -------------------------------------------------------------------------------------------------
-
-
-class SilentHost:
-    """A host that does nothing."""
-
-    def wake_agent(self, wake: WakeRequest) -> None:
-        """Do nothing."""
-
-    def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        """Say nothing."""
-
-
-class IdleTransport:
-    """A transport that does nothing: what remains is the scheduler's own cost. Its answer never changes."""
-
-    def __init__(self, answer: Heartbeat | None = None) -> None:
-        self._answer = Heartbeat() if answer is None else answer
-
-    def heartbeat(self, agent_id: str) -> Heartbeat:
-        """Answer at once."""
-        return self._answer
-
-    def update_slot(self, agent_id: str, slot: SlotKey, update: SlotUpdate) -> UpdateReceipt:
-        """Take any update."""
-        return UpdateReceipt(slot=slot)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class Harborcal:
-    """A scheduler with its defaults: system clock, thread runner, 32 heartbeats at once."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._agents: list[Agent] = []
-        self._ids: Sequence[str] = ()
-        self._scheduler = Scheduler(transport, SilentHost(), lambda: self._agents)
-
-    @classmethod
-    def over_http(cls, server: Server) -> "Harborcal":
-        """Heartbeat over `HttpTransport`."""
-        return cls(HttpTransport(server.url, CLAW, timeout=TIMEOUT, ca_file=server.ca_file))
-
-    def adopt(self, agent_ids: Sequence[str], agents: list[Agent]) -> None:
-        """List these agents from now on."""
-        self._ids = agent_ids
-        self._agents = agents
-
-    def tick(self, agent_ids: Sequence[str]) -> int:
-        """Tick; a heartbeat that failed or is still under way counts as failed."""
-        if agent_ids is not self._ids:
-            self.adopt(agent_ids, [Agent(id=agent_id) for agent_id in agent_ids])
-        report = self._scheduler.tick()
-        missing = len(agent_ids) - len(report.agents)
-        return len(report.failed_heartbeats) + len(report.pending_heartbeats) + max(0, missing)
-
-    def close(self) -> None:
-        """Stop the scheduler, which closes its transport."""
-        self._scheduler.stop()
-
-
-PEERS: Mapping[str, Callable[[Server], Peer]] = {
-    "naive": NaiveRequests,
-    "careful": CarefulRequests,
-    "urllib3": BareUrllib3,
-    "harborcal": Harborcal.over_http,
-}
-"""All that can be compared, by name."""
-
-
-@contextlib.contextmanager
-def peers(server: Server, names: Sequence[str] = tuple(PEERS)) -> Iterator[dict[str, Peer]]:
-    """Make some peers, and close them at the end of the block."""
-    with contextlib.ExitStack() as stack:
-        made = {}
-        for name in names:
-            made[name] = peer = PEERS[name](server)
-            stack.callback(peer.close)
-        yield made
