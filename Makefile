@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check lint types layers coverage bench campaign planted format build test-wheel clean
+.PHONY: help run test check lint types layers coverage bench bench-compare bench-baseline plot campaign planted format build test-wheel clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,15 @@ coverage: $(READY) ## Run the tests and hold coverage: 95 % overall, 100 % of th
 
 bench: $(READY) ## Measure cost against peers in one run; prints a table, writes bench/results/
 	$(BIN)/python -m bench $(BENCH)
+
+bench-compare: $(READY) ## Show the newest result (or RESULT=path) beside the last release's, as ratios
+	$(BIN)/python -m bench.compare $(RESULT)
+
+bench-baseline: $(READY) ## Keep the newest result (or RESULT=path) as this release's
+	$(BIN)/python -m bench.compare --keep $(RESULT)
+
+plot: $(READY) ## Draw docs/cost.svg from the newest result (or RESULT=path)
+	$(BIN)/python -m bench.plot $(RESULT)
 
 campaign: $(READY) ## Rehearse mishaps by the thousand; CAMPAIGN="name --share 0.1" runs part of one
 	$(BIN)/python -m tests.campaigns --evidence docs/evidence.json $(CAMPAIGN)

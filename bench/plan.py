@@ -149,7 +149,7 @@ QUICK = Plan(
     heartbeats=200,
     scenes=(
         *(Scene(latency_ms=20, agents=agents) for agents in (100, 1_000)),
-        Scene(latency_ms=20, agents=10_000, rounds=1, peers=LONG),
+        Scene(latency_ms=20, agents=10_000, rounds=2, peers=("multi", "harborcal-curl")),
         *(Scene(latency_ms=latency, agents=1_000, rounds=2) for latency in (0, 100)),
         Scene(latency_ms=20, agents=1_000, slots=3),
     ),

@@ -19,11 +19,10 @@ from bench.compared import COMPARED
 from bench.heartbeats import SceneFigures, TickFigures
 from bench.own import OwnFigures
 from bench.peers import BARE, CONNECTIONS, WORKERS
+from bench.results import RESULTS
 from bench.target import Target
 from bench.targets import targets
 from bench.tls import TlsFigures
-
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,29 +1,37 @@
+import contextlib
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import math
 import runpy
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
+import bench.compare
+import bench.plot
 from bench.calendar.files import make_file
 from bench.calendar.hammer import Account, HammerFigures, hold
 from bench.codecs import HEARTBEAT, UPDATES, fresh_answers
 from bench.handwritten import read_slots
 from bench.meter import Sample, median_ratio
-from bench.peers import BARE, PEERS, agent_ids
+from bench.peers import BARE, PEERS, WORKERS, agent_ids, peers
 from bench.plan import TINY
 from bench.report import Report, write_json
+from bench.results import BASELINE, ResultError, load, newest
 from bench.server import answer_body
+from bench.serving import serving
 from bench.suite import run
 from bench.table import render
 from bench.target import Target
-from harborcal import SlotStatus
+from harborcal import CalendarRefusedError, SlotKey, SlotKind, SlotStatus, SlotUpdate
 from harborcal.calendar import Calendar
+from harborcal.transports.http import HttpTransport
 from harborcal.wire import decode_heartbeat, encode_heartbeat, encode_update
 
 MUST_BE_NONE = {"differing", "lost", "errors", "findings", "asleep", "early", "missing_wakes"}
@@ -104,7 +112,7 @@ def test_the_json_says_what_was_measured_where_and_what_was_reached(report: Repo
     }
     assert (told["workers"], told["connections"]) == (32, 128)
     assert {"python", "cores", "processor", "load"} <= set(told["machine"])
-    assert len(told["targets"]) == 32
+    assert len(told["targets"]) == 34
     assert set(told["compared"]) >= {*PEERS, "decode", "journal", "embedded", "doors", "expansion", "hammer"}
     assert all({"name", "value", "limit", "reached"} <= set(target) for target in told["targets"])
 
@@ -254,3 +262,192 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     # One round on a machine that was ten times slower for both sides, and one that hit only ours.
     ours, theirs = samples(2.0, 20.0, 9.0), samples(1.0, 10.0, 1.0)
     assert median_ratio(ours, theirs, lambda sample: sample.cpu) == 2.0
+
+
+# --- what is wanted -------------------------------------------------------------------------------------------------
+
+
+def test_batches_are_measured_beside_threads(report: Report) -> None:
+    figures = report.to_dict()["figures"]
+    assert [own["way"] for own in figures["own"]] == ["threads"] * 2 + ["batch"] * 2
+    assert [memory["way"] for memory in figures["memory"]] == ["threads", "batch"]
+    assert [(tick["name"], tick["bare"]) for tick in figures["tick"]] == [
+        ("harborcal", "careful"),
+        ("harborcal-curl", "multi"),
+    ]
+
+
+def test_every_agent_is_woken_and_timed(report: Report) -> None:
+    ways = report.to_dict()["figures"]["lateness"]
+    assert [way["way"] for way in ways] == ["in process", "curl"]
+    for way in ways:
+        assert way["wakes"] == TINY.lateness.agents
+        assert 0 < way["p50_ms"] <= way["p99_ms"] <= way["max_ms"]
+
+
+def test_in_the_hour_every_slot_is_woken_once(report: Report) -> None:
+    soak = report.to_dict()["figures"]["soak"]
+    assert soak["wakes"] == TINY.soak.ticks * TINY.soak.slots
+    assert soak["lines"] > 0
+
+
+def test_the_figures_of_batches_are_held_against_bare_libcurl(report: Report) -> None:
+    scenes = [scene for scene in report.to_dict()["figures"]["heartbeats"] if not scene["slots"]]
+    wanted = {target.name: target for target in report.targets}
+    cpu = wanted["batch, CPU per heartbeat / bare multi, idle agents, worst scene"]
+    rate = wanted["batch, rate / naive, no latency, worst scene"]
+    assert (cpu.value, cpu.limit) == (max(scene["cpu_ratios"]["harborcal-curl"]["multi"] for scene in scenes), 1.5)
+    assert (rate.limit, rate.at_least) == (5.0, True)
+
+
+def test_a_figure_that_misses_its_target_shows_as_missed(report: Report) -> None:
+    targets = (
+        Target(name="too dear", value=2.0, limit=1.5),
+        Target(name="too slow", value=4.0, limit=5.0, at_least=True),
+        Target(name="good enough", value=1.4, limit=1.5),
+    )
+    lines = render(dataclasses.replace(report, targets=targets)).splitlines()
+    assert {
+        name: line.split()[0] for line in lines for name in ("too dear", "too slow", "good enough") if name in line
+    } == {
+        "too dear": "MISSED",
+        "too slow": "MISSED",
+        "good enough": "reached",
+    }
+
+
+# --- the server -----------------------------------------------------------------------------------------------------
+
+
+def test_a_server_of_several_processes_counts_and_drops_over_all_of_them() -> None:
+    with serving(processes=2) as server, peers(server, ("curl-threads",)) as made:
+        assert made["curl-threads"].tick(agent_ids(200)) == 0
+        assert server.answered() == 200
+        assert server.drop() == server.opened() == WORKERS
+        with pytest.raises(ValueError, match="one process's own"):
+            server.enter([])
+
+
+def test_the_agenda_lists_a_slot_until_it_is_updated() -> None:
+    due = dt.datetime(2999, 1, 5, 9, 30, 7, tzinfo=dt.UTC)
+    with serving() as server, contextlib.closing(HttpTransport(server.url)) as transport:
+        server.enter([("mine", 7, due)])
+        (slot,) = transport.heartbeat("mine").slots
+        assert (slot.id, slot.date, slot.scheduled_at) == (7, due.date(), due.time())
+        assert transport.heartbeat("another").slots == ()
+        transport.update_slot("mine", SlotKey(SlotKind.REAL, 7), SlotUpdate(status=SlotStatus.ONGOING))
+        assert transport.heartbeat("mine").slots == ()
+        with pytest.raises(CalendarRefusedError):
+            transport.day("mine", due.date())
+
+
+# --- comparing and drawing ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def result(report: Report, tmp_path: Path) -> Path:
+    return write_json(report, tmp_path / "result.json")
+
+
+def _run(main: Callable[[], int], *arguments: object) -> int:
+    """Run a command with arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        return main()
+
+
+def _changed(result: Path, path: Path) -> Path:
+    """Write a result in which batches cost twice as much CPU for bare libcurl's, and everything takes twice as long."""
+    told = json.loads(result.read_text())
+    for scene in told["figures"]["heartbeats"]:
+        scene["cpu_ratios"]["harborcal-curl"]["multi"] *= 2
+        scene["rate_ratios"]["harborcal"]["careful"] *= 2
+        scene["peers"]["harborcal"]["cpu_us"] *= 2
+    del told["figures"]["hammer"]
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_ratios_are_compared_and_absolute_figures_stand_apart(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = _changed(result, tmp_path / "now.json")
+    assert _run(bench.compare.main, now, "--baseline", result) == 0
+    ratios, absolute = capsys.readouterr().out.split("Absolute figures")
+    scene = "heartbeats / latency 0, agents 20, slots 0"
+    (dearer,) = [line for line in ratios.splitlines() if f"{scene} / cpu_ratios / harborcal-curl / multi" in line]
+    (faster,) = [line for line in ratios.splitlines() if f"{scene} / rate_ratios / harborcal / careful" in line]
+    (same,) = [line for line in ratios.splitlines() if f"{scene} / cpu_ratios / harborcal / careful" in line]
+    (longer,) = [line for line in absolute.splitlines() if f"{scene} / peers / harborcal / cpu_us" in line]
+    assert (dearer.split()[-2:], faster.split()[-2:]) == (["2.00", "worse"], ["2.00", "better"])
+    assert (same.split()[-1], longer.split()[-1]) == ("1.00", "2.00")
+    assert "_us" not in ratios
+    assert "hammer" not in ratios + absolute
+
+
+def test_a_result_is_kept_as_the_baseline(result: Path, tmp_path: Path) -> None:
+    baseline = tmp_path / "baseline.json"
+    assert _run(bench.compare.main, result, "--baseline", baseline, "--keep") == 0
+    assert baseline.read_text() == result.read_text()
+
+
+def test_the_kept_baseline_can_be_compared_with() -> None:
+    assert bench.compare.compare(load(BASELINE), load(BASELINE))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "is no result of `make bench`"),
+        ('{"figures": []}', "is no result of `make bench`"),
+    ],
+)
+def test_an_unreadable_baseline_is_told_with_what_to_do(
+    content: str | None, words: str, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    if content is not None:
+        baseline.write_text(content)
+    assert _run(bench.compare.main, result, "--baseline", baseline) == 2
+    told = capsys.readouterr().err
+    assert f"{baseline} {words}" in told
+    assert "make bench-baseline" in told
+
+
+def test_the_newest_result_is_the_one_of_the_latest_name(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="make bench"):
+        newest(tmp_path)
+    for name in ("2026-11-28T101500Z.json", "2026-11-27T101500Z.json"):
+        (tmp_path / name).write_text("{}")
+    assert newest(tmp_path).name == "2026-11-28T101500Z.json"
+
+
+def test_a_line_for_every_peer_is_drawn_in_both_panels(tmp_path: Path) -> None:
+    scenes = [
+        {
+            "latency_ms": latency,
+            "agents": agents,
+            "slots": 0,
+            "peers": {name: {"cpu_us": 30.0 + 40 * number + agents / 1000} for number, name in enumerate(PEERS)},
+        }
+        for latency, agents in ((20, 100), (20, 1_000), (0, 1_000))
+    ]
+    path, out = tmp_path / "result.json", tmp_path / "cost.svg"
+    path.write_text(json.dumps({"plan": "tiny", "measured_at": "2026-11-28", "figures": {"heartbeats": scenes}}))
+    assert _run(bench.plot.main, path, "--out", out) == 0
+    picture = ET.parse(out).getroot()
+    assert len(picture.findall("{*}path")) == 2 * len(PEERS)
+    heights = [float(text.get("y", "")) for text in picture.findall("{*}text") if "label" in text.get("class", "")]
+    assert len(heights) == 2 * len(PEERS)
+    for panel in (heights[: len(PEERS)], heights[len(PEERS) :]):
+        assert all(below - above >= 14.9 for above, below in itertools.pairwise(panel)), "labels cover each other"
+
+
+def test_a_result_without_heartbeats_is_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "result.json", tmp_path / "cost.svg"
+    path.write_text('{"figures": {}}')
+    assert _run(bench.plot.main, path, "--out", out) == 2
+    assert "no heartbeats to draw" in capsys.readouterr().err
+    assert not out.exists()
