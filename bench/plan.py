@@ -30,7 +30,11 @@ class LatenessSizes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoakSizes:
-    """So many ticks of so many agents, of whom a few are given a slot each time; what counts begins after a warm-up."""
+    """So many ticks of so many agents, of whom a few are given a slot each time; what counts begins after a warm-up.
+
+    A scheduler remembers some thousand settled slots, and is warm when it forgets one for each new one: warm-ups have
+    more than `harborcal.ledger.SETTLED_MEMORY`.
+    """
 
     ticks: int
     warm_up: int
@@ -126,7 +130,7 @@ FULL = Plan(
     own_ticks=25,
     memory=10_000,
     lateness=LatenessSizes(agents=1_000, seconds=40, lead=4),
-    soak=SoakSizes(ticks=120, warm_up=20, agents=1_000, slots=50),
+    soak=SoakSizes(ticks=120, warm_up=60, agents=1_000, slots=80),
     decode=20,
     encode=20_000,
     completions=200,
@@ -150,7 +154,8 @@ QUICK = Plan(
     scenes=(
         *(Scene(latency_ms=20, agents=agents) for agents in (100, 1_000)),
         Scene(latency_ms=20, agents=10_000, rounds=2, peers=("multi", "harborcal-curl")),
-        *(Scene(latency_ms=latency, agents=1_000, rounds=2) for latency in (0, 100)),
+        Scene(latency_ms=0, agents=1_000),
+        Scene(latency_ms=100, agents=1_000, rounds=1),
         Scene(latency_ms=20, agents=1_000, slots=3),
     ),
     tick=Scene(latency_ms=50, agents=1_000),
@@ -159,8 +164,8 @@ QUICK = Plan(
     own=((1_000, 0), (10_000, 0), (1_000, 3)),
     own_ticks=11,
     memory=10_000,
-    lateness=LatenessSizes(agents=500, seconds=20, lead=3),
-    soak=SoakSizes(ticks=120, warm_up=20, agents=200, slots=10),
+    lateness=LatenessSizes(agents=400, seconds=16, lead=3),
+    soak=SoakSizes(ticks=120, warm_up=60, agents=200, slots=70),
     decode=20,
     encode=20_000,
     completions=50,

@@ -21,7 +21,7 @@ from bench.codecs import HEARTBEAT, UPDATES, fresh_answers
 from bench.handwritten import read_slots
 from bench.meter import Sample, median_ratio
 from bench.peers import BARE, PEERS, WORKERS, agent_ids, peers
-from bench.plan import TINY
+from bench.plan import FULL, QUICK, TINY, Plan
 from bench.report import Report, write_json
 from bench.results import BASELINE, ResultError, load, newest
 from bench.server import answer_body
@@ -31,6 +31,7 @@ from bench.table import render
 from bench.target import Target
 from harborcal import CalendarRefusedError, SlotKey, SlotKind, SlotStatus, SlotUpdate
 from harborcal.calendar import Calendar
+from harborcal.ledger import SETTLED_MEMORY
 from harborcal.transports.http import HttpTransport
 from harborcal.wire import decode_heartbeat, encode_heartbeat, encode_update
 
@@ -289,6 +290,11 @@ def test_in_the_hour_every_slot_is_woken_once(report: Report) -> None:
     soak = report.to_dict()["figures"]["soak"]
     assert soak["wakes"] == TINY.soak.ticks * TINY.soak.slots
     assert soak["lines"] > 0
+
+
+@pytest.mark.parametrize("plan", [FULL, QUICK], ids=lambda plan: plan.name)
+def test_the_hour_counts_from_when_a_scheduler_forgets_as_many_slots_as_it_settles(plan: Plan) -> None:
+    assert plan.soak.warm_up * plan.soak.slots > SETTLED_MEMORY
 
 
 def test_the_figures_of_batches_are_held_against_bare_libcurl(report: Report) -> None:
