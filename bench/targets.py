@@ -97,7 +97,8 @@ def _lateness(ways: list[LatenessFigures]) -> Iterator[Target]:
 
 def _soak(soak: SoakFigures) -> Iterator[Target]:
     name = f"an hour of {soak.agents} agents"
-    yield Target(name=f"{name}, memory traced and grown", value=soak.traced_grown_kib, limit=256, unit="KiB")
+    # Dicts of a bounded number of slots grow their tables once more after they are full: half a MiB in all.
+    yield Target(name=f"{name}, memory traced and grown", value=soak.traced_grown_kib, limit=1024, unit="KiB")
     yield Target(name=f"{name}, resident memory grown", value=soak.resident_grown_mib, limit=4, unit="MiB")
     yield Target(name=f"{name}, threads grown", value=soak.threads_grown, limit=0)
     yield Target(name=f"{name}, descriptors grown", value=soak.descriptors_grown, limit=0)
