@@ -398,6 +398,8 @@ class Attempts:
         claim.written_at = at - silent
         claim.heard_at = attempt.heard_at
         claim.reminded = attempt.reminded_at is not None and attempt.reminded_at == max(signs)
+        if claim.reminded:
+            claim.written_at = at - (claim.lease or 0.0)  # the next sign of life is news
         if claim.lease is not None:
             claim.quiet_since = at - min(silent, max(0.0, claim.lease - GRACE))
 

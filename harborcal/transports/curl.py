@@ -89,7 +89,8 @@ class CurlTransport(ContractTransport):
         )
         self._lock = threading.Lock()
         self._is_closed = False  # guarded by _lock
-        self._idle: list[Switchboard] = []  # guarded by _lock; the warmest last
+        # Guarded by _lock; the warmest last. Batches have their own: there their connections are.
+        self._idle: dict[bool, list[Switchboard]] = {True: [], False: []}
         self._busy: set[Switchboard] = set()  # guarded by _lock
 
     def heartbeats(self, agent_ids: Sequence[str]) -> Iterator[tuple[str, Heartbeat | HarborcalError]]:
@@ -101,7 +102,7 @@ class CurlTransport(ContractTransport):
             LifecycleError: The transport is closed; whoever is under way then has a `TransportError` for an answer.
         """
         waiting = iter(dict.fromkeys(agent_ids))
-        with self._switchboard() as switchboard:
+        with self._switchboard(for_batch=True) as switchboard:
             ended: list[tuple[Request, Answer | Failure]] = []
             while True:
                 # First whoever waits is asked, so that the calendar is at work while these answers are looked at.
@@ -126,8 +127,8 @@ class CurlTransport(ContractTransport):
         """Close every connection and cut short the calls that are under way. Idempotent."""
         with self._lock:
             self._is_closed = True
-            busy, idle = tuple(self._busy), tuple(self._idle)
-            self._idle.clear()
+            busy, idle = tuple(self._busy), [*self._idle[True], *self._idle[False]]
+            self._idle = {True: [], False: []}
         for switchboard in busy:
             switchboard.cut()
         for switchboard in idle:
@@ -136,17 +137,18 @@ class CurlTransport(ContractTransport):
     # --- one exchange
 
     def _exchange(self, request: Request) -> bytes:
-        with self._switchboard() as switchboard:
+        with self._switchboard(for_batch=False) as switchboard:
             switchboard.send(request)
             while True:
                 for _, outcome in switchboard.turn():
                     return self._body_of(outcome)
 
     @contextlib.contextmanager
-    def _switchboard(self) -> Iterator[Switchboard]:
+    def _switchboard(self, *, for_batch: bool) -> Iterator[Switchboard]:
         """Have a switchboard to oneself for a while, the one that was used last if any is free."""
         with self._lock:
-            switchboard = self._idle.pop() if self._idle else None
+            idle = self._idle[for_batch]
+            switchboard = idle.pop() if idle else None
         if switchboard is None:
             switchboard = Switchboard(self._settings)
         with self._lock:
@@ -164,7 +166,7 @@ class CurlTransport(ContractTransport):
                 self._busy.discard(switchboard)
                 is_closed = self._is_closed
                 if not is_closed:
-                    self._idle.append(switchboard)
+                    self._idle[for_batch].append(switchboard)
             if is_closed:
                 switchboard.close()
 

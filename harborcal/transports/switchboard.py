@@ -49,11 +49,16 @@ class Trouble(enum.Enum):
 
 
 class Failure(NamedTuple):
-    """An exchange that has no answer; ``is_sent`` says whether anything of it may have arrived."""
+    """An exchange that has no answer.
+
+    ``is_sent`` says whether anything of it may have arrived; ``is_stale`` that it failed over a connection that was
+    kept from earlier, before anything came back: it may have been closed at the other end while it was idle.
+    """
 
     trouble: Trouble
     words: str
     is_sent: bool
+    is_stale: bool = False
 
 
 @functools.lru_cache(maxsize=512)
@@ -93,7 +98,7 @@ class Answer:
 class _Exchange:
     """One libcurl handle, and what came back over it."""
 
-    __slots__ = ("_size", "_url", "body", "handle", "head", "is_too_long", "request", "settings")
+    __slots__ = ("_size", "_url", "body", "handle", "head", "is_again", "is_too_long", "request", "settings")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -102,7 +107,7 @@ class _Exchange:
         self.head: list[bytes] = []
         self.body: list[bytes] = []
         self._size = 0
-        self.is_too_long = False
+        self.is_too_long = self.is_again = False
 
     def prepare(self, request: Request) -> None:
         """Make the handle ready to send a request; what it shares with the one before is not set again."""
@@ -110,7 +115,7 @@ class _Exchange:
         self.head.clear()
         self.body.clear()
         self._size = 0
-        self.is_too_long = False
+        self.is_too_long = self.is_again = False
         if self._url != (request.method, request.url):
             self._aim(request)
         headers = [*self.settings.headers, "X-Agent-ID: " + request.agent_id]
@@ -164,7 +169,18 @@ class _Exchange:
         if trouble not in {Trouble.LATE, Trouble.MALFORMED} and status >= 300:
             return Answer(status, self.head, b"")  # the status line has said what matters
         is_sent = self.handle.getinfo(pycurl.REQUEST_SIZE) > 0
-        return Failure(trouble, _TIMING.sub("", words) or f"libcurl's error {code}", is_sent)
+        is_kept = self.handle.getinfo(pycurl.NUM_CONNECTS) == 0 and not self.is_again
+        is_stale = trouble is Trouble.BROKEN and code in _ENDS and is_kept and not self.head
+        return Failure(trouble, _TIMING.sub("", words) or f"libcurl's error {code}", is_sent, is_stale)
+
+    def again(self) -> None:
+        """Make ready to send the same once more, over a connection of its own, in the time that is left."""
+        spent = round(self.handle.getinfo(pycurl.TOTAL_TIME) * 1_000)
+        self.prepare(self.request)
+        self.is_again = True
+        self._url = None  # whoever uses the handle next sets it up anew
+        self.handle.setopt(pycurl.FRESH_CONNECT, 1)
+        self.handle.setopt(pycurl.TIMEOUT_MS, max(1, round(self.settings.timeout * 1_000) - spent))
 
     def _trouble_of(self, code: int, words: str) -> Trouble:
         if self.is_too_long:
@@ -223,8 +239,17 @@ class Switchboard:
             for handle, code, words in failed:
                 exchange = self._under_way[handle]
                 outcome = exchange.failure(code, words)
-                self._end(exchange)
-                yield exchange.request, outcome
+                if isinstance(outcome, Failure) and outcome.is_stale:
+                    self._repeat(exchange)
+                else:
+                    self._end(exchange)
+                    yield exchange.request, outcome
+
+    def _repeat(self, exchange: _Exchange) -> None:
+        """Send once more what a connection took with it: every call is harmless to repeat (contract)."""
+        self._multi.remove_handle(exchange.handle)
+        exchange.again()
+        self._multi.add_handle(exchange.handle)
 
     def _end(self, exchange: _Exchange) -> None:
         self._multi.remove_handle(exchange.handle)
@@ -294,6 +319,7 @@ def _bits(happened: int) -> int:
     )
 
 
+_ENDS = frozenset({pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING})
 _WEIRD_SERVER_REPLY, _TOO_LARGE = 8, 100  # libcurl's numbers, for which pycurl has no names
 _TROUBLES = {
     pycurl.E_OPERATION_TIMEDOUT: Trouble.LATE,

@@ -278,6 +278,25 @@ def test_silence_goes_on_counting_but_leaves_a_minute(durable: Durable) -> None:
     assert len(set(durable.wake_ids)) == 1
 
 
+def test_who_is_heard_just_after_a_restart_that_followed_its_reminder_is_not_given_up_by_the_next_one(
+    durable: Durable,
+) -> None:
+    durable.add(minutes=10)
+    durable.scheduler.start()
+    durable.clock.advance(1800)
+    assert [wake.reminder for wake in durable.host.wakes] == [False, True]
+    durable.restart()
+    durable.clock.advance(60)  # far less than a quarter of a lease since the last sign that was written
+    durable.scheduler.renew("dev")
+    durable.restart()
+    assert not durable.scheduler.status().active[0].overdue
+    durable.scheduler.start()
+    durable.clock.advance(1800 - 60)
+    assert durable.scheduler.status().active
+    durable.clock.advance(60)
+    assert [wake.reminder for wake in durable.host.wakes] == [False, True, True], "it is reminded once more first"
+
+
 def test_what_was_said_of_an_earlier_attempt_is_not_sent_onto_the_one_under_way(memory: Durable) -> None:
     key = memory.add()
     memory.scheduler.tick()

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Self
 
+import trustme
+
 PATIENCE = 10.0
 """Seconds after which a test that waits for the impossible fails."""
 
@@ -154,3 +156,10 @@ def _length(data: bytes) -> int:
     head, _, _ = data.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     return len(head) + 4 + (int(lengths[0].split(b":")[1]) if lengths else 0)
+
+
+def server_context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    """Speak TLS with a certificate that the authority has issued."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context

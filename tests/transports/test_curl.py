@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from harborcal.errors import (
     CalendarRefusedError,
@@ -26,7 +27,7 @@ from harborcal.transport import BatchTransport, find
 from harborcal.transports import readiness
 from harborcal.transports.curl import CurlTransport
 from harborcal.transports.retrying import RetryingTransport
-from tests.transports.rawserver import PATIENCE, Connection, RawServer, answer
+from tests.transports.rawserver import PATIENCE, Connection, RawServer, answer, server_context
 from tests.transports.test_http import KEY, URL, once
 
 Answers = dict[str, Heartbeat | HarborcalError]
@@ -62,7 +63,7 @@ def test_a_batch_is_asked_over_few_connections_that_are_used_again() -> None:
             ]
             assert sorted(told) == sorted((agent_id, int(agent_id[1:])) for agent_id in agent_ids)
         transport.heartbeat("a7")
-        assert server.connections <= 3
+        assert server.connections <= 3 + 1
         transport.close()
 
 
@@ -152,6 +153,51 @@ def test_an_agent_that_is_named_twice_is_asked_once_and_nobody_is_no_batch() -> 
         assert [agent_id for agent_id, _ in transport.heartbeats(["a", "a"])] == ["a"]
         assert list(transport.heartbeats([])) == []
         assert asked == ["a"]
+        transport.close()
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("how", [Connection.reset, lambda _: None], ids=["reset", "closed"])
+def test_connections_that_were_closed_while_they_were_idle_cost_no_heartbeat(
+    how: Callable[[Connection], None], *, is_secure: bool, authority: trustme.CA, ca_file: str
+) -> None:
+    served = threading.Semaphore(0)
+    drop = threading.Event()
+    dropped = threading.Semaphore(0)
+
+    def script(connection: Connection, number: int) -> None:
+        while connection.read_request():
+            connection.send(answer())
+            served.release()
+            if number < 20:
+                drop.wait(PATIENCE)
+                how(connection)
+                dropped.release()
+                return
+
+    names = [f"a{number}" for number in range(20)]
+    with RawServer(script, tls=server_context(authority) if is_secure else None) as server:
+        transport = CurlTransport(server.url, max_connections=20, ca_file=ca_file)
+        ready: Answers = dict(transport.heartbeats(names))
+        assert all(isinstance(outcome, Heartbeat) for outcome in ready.values())
+        first = server.connections
+        drop.set()
+        for _ in range(first):
+            assert dropped.acquire(timeout=PATIENCE)
+        again: Answers = dict(transport.heartbeats(names))
+        assert {str(outcome) for outcome in again.values() if not isinstance(outcome, Heartbeat)} == set()
+        transport.close()
+
+
+def test_the_connections_of_a_batch_are_kept_for_the_next_one_whatever_is_called_in_between() -> None:
+    with by_agent(lambda _: answer()) as server:
+        transport = CurlTransport(server.url, max_connections=8)
+        names = [f"a{number}" for number in range(8)]
+        for _ in range(4):
+            dict(transport.heartbeats(names))
+            with ThreadPoolExecutor(3) as pool:
+                list(pool.map(transport.heartbeat, names))
+        assert server.connections <= 8 + 3
         transport.close()
 
 

@@ -36,7 +36,7 @@ from harborcal.grammar import claw_of
 from harborcal.model import AgentStatus, PluginInfo, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
 from harborcal.transports.http import HttpTransport
 from harborcal.transports.punctual import make_context
-from tests.transports.rawserver import EMPTY, PATIENCE, Connection, RawServer, answer
+from tests.transports.rawserver import EMPTY, PATIENCE, Connection, RawServer, answer, server_context
 
 URL = "https://calendar.example/api"
 HEARTBEAT = f"{URL}/calendar/agent/heartbeat"
@@ -771,24 +771,6 @@ def test_closing_between_two_connections_lets_no_other_be_opened(monkeypatch: py
 
 
 # --- TLS
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
-def server_context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 def test_a_directory_of_authorities_and_a_clients_certificate_are_honoured(
