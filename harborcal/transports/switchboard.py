@@ -6,7 +6,6 @@ what it finds and not how many exchanges are under way, and so that another thre
 
 import contextlib
 import enum
-import functools
 import re
 import socket
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 from harborcal.errors import MissingExtraError
 from harborcal.transports import readiness
-from harborcal.transports.contract import Request, check_framing
+from harborcal.transports.contract import Request
 
 try:
     import pycurl
@@ -22,7 +21,6 @@ except ImportError as missing:
     raise MissingExtraError("harborcal.transports.curl", "curl") from missing
 
 _TIMING = re.compile(r" after [0-9]+ ms")  # a repeating fault reads the same each time
-_END_OF_HEAD = b"\r\n"
 _LONGEST_WAIT = 3_600_000
 """Milliseconds: libcurl says when it wants to be called; this is for when it does not."""
 
@@ -61,38 +59,24 @@ class Failure(NamedTuple):
     is_stale: bool = False
 
 
-@functools.lru_cache(maxsize=512)
-def _field(line: bytes) -> tuple[str, str]:
-    """Read a line of a head; most come again and again."""
-    name, _, value = line.decode("latin-1").partition(":")
-    return name.strip().lower(), value.strip()
-
-
 class Answer:
-    """A whole answer: its status, its head and its body."""
+    """A whole answer: its status, its head as it came, and its body."""
 
-    __slots__ = ("_fields", "_lines", "body", "status")
+    __slots__ = ("body", "head", "status")
 
-    def __init__(self, status: int, head: list[bytes], body: bytes) -> None:
+    def __init__(self, status: int, head: bytes, body: bytes) -> None:
         self.status = status
+        self.head = head
         self.body = body
-        if head.count(_END_OF_HEAD) > 1:  # interim answers came before
-            head = head[max(number for number, line in enumerate(head) if line.startswith(b"HTTP/")) :]
-        self._lines = [_field(line) for line in head]
-        self._fields = dict(self._lines)
 
-    def header(self, name: str) -> str:
-        """Tell a header's value, by its name in lower case; empty where it is missing. Of several the last counts."""
-        return self._fields.get(name, "")
-
-    def check_framing(self) -> None:
-        """Let the answer say where it ends (see `contract.check_framing`).
-
-        Raises:
-            MalformedAnswerError: It does not.
-        """
-        if self.status != 204 and "chunked" not in self.header("transfer-encoding").lower():
-            check_framing({value for name, value in self._lines if name == "content-length"})
+    def headers(self) -> dict[str, list[str]]:
+        """Read the head: each header's values, by its name in lower case; those of interim answers are left out."""
+        lines = self.head.replace(b"\r\n", b"\n").rstrip(b"\n").rpartition(b"\n\n")[2].decode("latin-1").split("\n")
+        headers: dict[str, list[str]] = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers.setdefault(name.strip().lower(), []).append(value.strip())
+        return headers
 
 
 class _Exchange:
@@ -161,13 +145,13 @@ class _Exchange:
         return None
 
     def answer(self) -> Answer:
-        return Answer(self.handle.getinfo(pycurl.RESPONSE_CODE), self.head, b"".join(self.body))
+        return Answer(self.handle.getinfo(pycurl.RESPONSE_CODE), b"".join(self.head), b"".join(self.body))
 
     def failure(self, code: int, words: str) -> Answer | Failure:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         trouble = self._trouble_of(code, words)
         if trouble not in {Trouble.LATE, Trouble.MALFORMED} and status >= 300:
-            return Answer(status, self.head, b"")  # the status line has said what matters
+            return Answer(status, b"".join(self.head), b"")  # the status line has said what matters
         is_sent = self.handle.getinfo(pycurl.REQUEST_SIZE) > 0
         is_kept = self.handle.getinfo(pycurl.NUM_CONNECTS) == 0 and not self.is_again
         is_stale = trouble is Trouble.BROKEN and code in _ENDS and is_kept and not self.head

@@ -243,6 +243,22 @@ def test_an_answer_that_was_cut_short_may_be_tried_again(way: Way, data: bytes) 
         transport.close()
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\nContent-Length: 12\n\n",
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 7\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-LENGTH:12\r\nX-Long: " + b"x" * 5_000 + b"\r\n\r\n",
+    ],
+    ids=["bare line feeds", "after an interim answer", "odd spelling, long"],
+)
+def test_a_head_may_be_written_in_other_ways(way: Way, head: bytes) -> None:
+    with RawServer.serving(head + EMPTY) as server:
+        transport = way(server.url)
+        assert [transport.heartbeat("a").slots for _ in range(3)] == [(), (), ()]
+        transport.close()
+
+
 def test_a_reset_in_mid_body_may_be_tried_again(way: Way) -> None:
     def script(connection: Connection) -> None:
         connection.send(answer(b"{", length=100))
