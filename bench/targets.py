@@ -12,6 +12,9 @@ from bench.soak import SoakFigures
 from bench.target import Target
 from bench.tls import TlsFigures
 
+LINES = 4 * 32
+"""Descriptors that may be added late: each of the 32 wakes at once keeps its line to the calendar, which takes four."""
+
 
 def targets(figures: Mapping[str, Any]) -> Iterator[Target]:
     """Hold those figures against what is wanted that were measured."""
@@ -101,7 +104,7 @@ def _soak(soak: SoakFigures) -> Iterator[Target]:
     yield Target(name=f"{name}, memory traced and grown", value=soak.traced_grown_kib, limit=1024, unit="KiB")
     yield Target(name=f"{name}, resident memory grown", value=soak.resident_grown_mib, limit=4, unit="MiB")
     yield Target(name=f"{name}, threads grown", value=soak.threads_grown, limit=0)
-    yield Target(name=f"{name}, descriptors grown", value=soak.descriptors_grown, limit=0)
+    yield Target(name=f"{name}, descriptors grown", value=soak.descriptors_grown, limit=LINES)
     yield Target(name=f"{name}, wakes missing", value=soak.missing_wakes, limit=0)
 
 
