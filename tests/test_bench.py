@@ -329,7 +329,9 @@ def test_a_server_of_several_processes_counts_and_drops_over_all_of_them() -> No
     with serving(processes=2) as server, peers(server, ("curl-threads",)) as made:
         assert made["curl-threads"].tick(agent_ids(200)) == 0
         assert server.answered() == 200
-        assert server.drop() == server.opened() == WORKERS
+        opened = server.opened()
+        assert 1 <= opened <= WORKERS, "a thread that finds nobody left to ask opens none"
+        assert server.drop() == opened
         with pytest.raises(ValueError, match="one process's own"):
             server.enter([])
 
