@@ -16,6 +16,7 @@ from harborcal import (
     SlotStatus,
     WakeRequest,
 )
+from tests.batching import Batching
 from tests.world import World
 
 AGENTS = ("a", "b")
@@ -26,9 +27,12 @@ WAKES = ("take", "raise", "complete", "abort", "pause", "pause and raise")
 class Days(RuleBasedStateMachine):
     """Two agents, a calendar that fails now and then, agents that report at any time, in and out of their wakes."""
 
+    in_batches = False
+
     @initialize()
     def begin(self) -> None:
-        self.world = World(*AGENTS, on_wake=self._on_wake, config=SchedulerConfig(history_size=500, seed=1))
+        config = SchedulerConfig(history_size=500, seed=1)
+        self.world = World(*AGENTS, on_wake=self._on_wake, config=config, wrap=Batching if self.in_batches else None)
         self.next_wake = "take"
         self.entered: dict[SlotKey, list[int]] = {}
         self.completed: set[SlotKey] = set()
@@ -142,5 +146,12 @@ class Days(RuleBasedStateMachine):
         world.scheduler.stop()
 
 
+class DaysInBatches(Days):
+    """The same, with everybody asked at once."""
+
+    in_batches = True
+
+
 TestDays = Days.TestCase
-TestDays.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDaysInBatches = DaysInBatches.TestCase
+TestDays.settings = TestDaysInBatches.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
