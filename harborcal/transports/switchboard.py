@@ -206,7 +206,8 @@ class Switchboard:
 
     def turn(self) -> Iterator[tuple[Request, Answer | Failure]]:
         """Wait until something happens, and tell which exchanges have ended by it; perhaps none."""
-        self._wait()
+        if not self._is_cut:  # nothing is begun after that
+            self._wait()
         if self._is_cut:
             for exchange in list(self._under_way.values()):
                 self._end(exchange)

@@ -249,6 +249,24 @@ def test_closing_cuts_short_what_is_under_way(*, is_secure: bool, is_batch: bool
             list(transport.heartbeats(["a"]))
 
 
+def test_nobody_who_still_waits_is_asked_after_the_end() -> None:
+    arrived = threading.Event()
+
+    def script(connection: Connection, _: int) -> None:
+        connection.read_request()
+        arrived.set()
+        connection.stall()
+
+    with RawServer(script) as server, ThreadPoolExecutor(1) as pool:
+        transport = CurlTransport(server.url, timeout=60.0, max_connections=1)
+        call = pool.submit(lambda: dict(transport.heartbeats(["a", "b", "c"])))
+        assert arrived.wait(PATIENCE)
+        transport.close()
+        answers: Answers = dict(call.result(PATIENCE))
+        assert [str(answers[name]) for name in "abc"] == ["the transport was closed during the exchange"] * 3
+        assert server.connections == 1
+
+
 def test_batches_of_several_threads_do_not_meet() -> None:
     both = threading.Barrier(2)
 
