@@ -4,7 +4,7 @@ import datetime as dt
 
 from harborcal.errors import CalendarRefusedError
 from harborcal.model import Heartbeat
-from harborcal.policy import due_at
+from harborcal.policy import due_at, is_agent_unknown
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.roster import Record
 from harborcal.transport import DayReader, Transport, find
@@ -71,8 +71,9 @@ class Outlook:
         try:
             with self._place.inside("day"):
                 day = self._reader.day(record.agent.id, date)
-        except CalendarRefusedError:
-            self._refused_until = self._clock.monotonic() + REFUSED_FOR
+        except CalendarRefusedError as refusal:
+            if refusal.status in {404, 405} and not is_agent_unknown(refusal):  # not this agent's affair alone
+                self._refused_until = self._clock.monotonic() + REFUSED_FOR
             return []
         except BaseException:  # noqa: BLE001 - whatever a transport raises: its slots are woken a little later
             return []

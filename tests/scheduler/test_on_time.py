@@ -284,6 +284,23 @@ def test_a_calendar_that_tells_no_day_is_seldom_asked_and_heartbeats_go_on(troub
     assert told.wakes == [3_630.0], "with the next heartbeat then"
 
 
+@pytest.mark.parametrize("refusal", [CalendarRefusedError(404, "Agent not found"), CalendarRefusedError(403, "no")])
+def test_what_is_refused_for_one_agent_keeps_no_other_from_its_day(refusal: CalendarRefusedError) -> None:
+    world, told, days = late_listing("unknown", "dev")
+    tell = days.day
+
+    def day(agent_id: str, date: dt.date) -> tuple[Slot, ...]:
+        if agent_id == "unknown":
+            raise refusal
+        return tell(agent_id, date)
+
+    days.day = day  # type: ignore[method-assign]
+    world.add("dev", **world.at(47))
+    world.scheduler.start()
+    world.clock.advance(48)
+    assert told.wakes == [47.0]
+
+
 def test_a_slot_that_the_calendar_lists_a_moment_late_is_looked_for_once_more() -> None:
     world, told, days = late_listing()
     days.delay = dt.timedelta(seconds=1)
