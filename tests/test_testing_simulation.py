@@ -313,6 +313,17 @@ def test_a_slot_that_is_skipped_without_being_too_late_is_noticed() -> None:
     assert skipped(600.0, 700.0) == []
 
 
+def test_a_slot_that_was_moved_moments_before_it_was_skipped_is_no_invention() -> None:
+    def skipped(late: float, after: float) -> list[str]:
+        story = Story().add(0, EventKind.STARTED, on_unknown="skip", misfire_grace=600.0)
+        story.add(100, EventKind.CHANGED, "ada", "1", what="moved", late=late)
+        details: dict[str, Any] = {"status": "skipped", "was": "not_started", "outcome": "applied", "late": -900.0}
+        return story.add(100 + after, EventKind.UPDATED, "ada", "1", **details).broken
+
+    assert skipped(590.0, 60.0) == [], "an answer from before the move said so"
+    assert skipped(300.0, 60.0) == skipped(590.0, 1_000.0) == ["no-invention"]
+
+
 def test_a_finish_without_minutes_is_noticed() -> None:
     story = Story().wake(10).report(310, "complete")
     details: dict[str, Any] = {"status": "finished", "was": "ongoing", "outcome": "applied", "minutes": None}

@@ -12,7 +12,7 @@ The rules, by their names:
   calendar forgot it or a user changed the slot.
 - ``no-invention``: the calendar is told ``finished`` only after the slot's agent said so; ``aborted`` only after its
   agent said so, after two leases of silence, or where a locked slot cannot be given back otherwise; ``skipped`` only
-  where the slot is later than ``misfire_grace``.
+  where the slot is later than ``misfire_grace``, or would be, had a user not moved it moments ago.
 - ``no-loss``: where an agent was told that its completion is accepted, the slot ends as finished; or the completion is
   shown as late, if it came after two leases of silence; or a user cancelled or moved the slot under it.
 - ``no-deafness``: an agent whose attempt lives is not told that it holds no slot, whatever it reports.
@@ -452,6 +452,7 @@ class _Ends:
         self._told: dict[str, object] = {}  # the last status of each slot, since its latest wake
         self._returned: set[str] = set()  # slots whose latest wake has returned in time
         self._hung: set[object] = set()  # wakes that have not: they have failed, whatever becomes of them later
+        self._moved: dict[str, tuple[float, float | None]] = {}  # when a user last moved each slot, and how late it was
         self._grace: float | None = None
         self._jumps = 0.0
         self._has_crashed = False
@@ -479,10 +480,13 @@ class _Ends:
         return is_locked and (self._is_missed(event) or event.slot not in self._returned)
 
     def _is_missed(self, event: Event) -> bool:
-        late = event.details.get("late")
-        if self._grace is None or not isinstance(late, int | float):
+        if self._grace is None:
             return False
-        return late > self._grace - self._jumps - _HAIR
+        late = [event.details.get("late")]
+        moved_at, was_late = self._moved.get(event.slot, (0.0, None))
+        if was_late is not None and event.elapsed - moved_at <= _SLACK:  # what is skipped had been listed before that
+            late.append(was_late + event.elapsed - moved_at)
+        return any(isinstance(one, int | float) and one > self._grace - self._jumps - _HAIR for one in late)
 
     def follow(self, event: Event) -> None:
         """Enter what happened."""
@@ -493,11 +497,18 @@ class _Ends:
             self._grace = float(grace) if isinstance(grace, int | float) else None
         elif event.kind is EventKind.REPORTED:
             self._said.add((event.agent_id, event.slot, event.details["what"]))
+        elif event.kind is EventKind.CHANGED and event.details["what"] == "moved":
+            late = event.details.get("late")
+            self._moved[event.slot] = (event.elapsed, float(late) if isinstance(late, int | float) else None)
         elif event.kind is EventKind.CLOCK_SET:
             self._jumps += abs(_number(event, "seconds"))
         elif event.kind is EventKind.UPDATED and event.details["outcome"] != "refused":
             self._told[event.slot] = event.details["status"]
-        elif event.kind is EventKind.WAKE_ENTERED:
+        else:
+            self._follow_wake(event)
+
+    def _follow_wake(self, event: Event) -> None:
+        if event.kind is EventKind.WAKE_ENTERED:
             self._told.pop(event.slot, None)
             if not event.details["reminder"]:  # one that fails gives nothing back
                 self._returned.discard(event.slot)

@@ -172,11 +172,11 @@ class Run:
         self._clock.call_later(random.uniform(60.0, 5_400.0), lambda: self._agents.come_back(agent_id))
 
     def _change(self) -> None:
-        agent_id, slot, what = world.change(self._calendar, self._dice, self._agent_ids, self._clock.now())
+        agent_id, slot, details = world.change(self._calendar, self._dice, self._agent_ids, self._clock.now())
         self._backend.changed()
         if slot:
             self.counts["user_changes"] += 1
-            self.history.add(EventKind.CHANGED, agent_id, slot, what=what)
+            self.history.add(EventKind.CHANGED, agent_id, slot, **details)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

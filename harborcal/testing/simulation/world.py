@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from harborcal.clock import Clock
 from harborcal.errors import CalendarError, CalendarRefusedError, ConfigurationError
 from harborcal.grammar import clean
 from harborcal.model import Slot, SlotStatus
-from harborcal.testing.simulation.backend import name_of
+from harborcal.testing.simulation.backend import late_by, name_of
 from harborcal.testing.simulation.faults import Dice
 
 NAMES = ("ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hana", "ivo", "june")
@@ -67,8 +67,10 @@ def add_slot(calendar: Calendar, dice: Dice, agent_id: str, morning: dt.datetime
     return None
 
 
-def change(calendar: Calendar, dice: Dice, agent_ids: list[str], now: dt.datetime) -> tuple[str, str, str]:
-    """Do what a user does: cancel, move or add a slot; return whose, which, and what."""
+def change(
+    calendar: Calendar, dice: Dice, agent_ids: list[str], now: dt.datetime
+) -> tuple[str, str, Mapping[str, object]]:
+    """Do what a user does: cancel, move or add a slot; return whose, which, and what; of a move, how late it was."""
     random = dice.of("user")
     agent_id = random.choice(agent_ids)
     day = [slot for slot in calendar.day(agent_id, now.date()) if not slot.status.is_terminal]
@@ -77,18 +79,18 @@ def change(calendar: Calendar, dice: Dice, agent_ids: list[str], now: dt.datetim
         if day and act == "cancelled":
             slot = random.choice(day)
             calendar.cancel_slot(slot.key)
-            return agent_id, name_of(slot), act
+            return agent_id, name_of(slot), {"what": act}
         if day and act == "moved":
             slot = random.choice(day)
             calendar.edit_slot(slot.key, starts_at=now + dt.timedelta(minutes=random.randint(1, 60)))
-            return agent_id, name_of(slot), act
+            return agent_id, name_of(slot), {"what": act, "late": late_by(slot, now)}
         if day and act == "urgent":
             slot = random.choice(day)
             calendar.edit_slot(slot.key, priority=99)
-            return agent_id, name_of(slot), act
+            return agent_id, name_of(slot), {"what": act}
         slot = calendar.add_slot(agent_id, now + dt.timedelta(minutes=random.randint(0, 60)), random.randint(3, 15))
-        return agent_id, name_of(slot), "added"
-    return agent_id, "", "refused"
+        return agent_id, name_of(slot), {"what": "added"}
+    return agent_id, "", {"what": "refused"}
 
 
 def is_over(slot: Slot) -> bool:
