@@ -6,11 +6,13 @@ here and in `harborcal.testing`.
 """
 
 from harborcal.clock import Clock, SystemClock, Timer
+from harborcal.envelope import Reporting, WakeEnvelope, build_wake_envelope
 from harborcal.errors import (
     CalendarError,
     CalendarRefusedError,
     CalendarUnavailableError,
     ConfigurationError,
+    ControlError,
     HarborcalError,
     HostError,
     ICalendarError,
@@ -25,7 +27,7 @@ from harborcal.errors import (
     TransportTimeoutError,
     UpdateRefusedError,
 )
-from harborcal.host import Host, Report, WakeRequest
+from harborcal.host import Host, Report, WakeRequest, WakeWriter
 from harborcal.hosts.callback import CallbackHost
 from harborcal.journal import Journal
 from harborcal.model import (
@@ -91,6 +93,7 @@ __all__ = [
     "ClaimingTransport",
     "Clock",
     "ConfigurationError",
+    "ControlError",
     "DayReader",
     "DeadLetter",
     "DeferredDelivery",
@@ -117,6 +120,7 @@ __all__ = [
     "PluginInfo",
     "Problem",
     "Report",
+    "Reporting",
     "RetryingTransport",
     "Runner",
     "Scheduler",
@@ -143,8 +147,11 @@ __all__ = [
     "UpdateRefusedError",
     "Verdict",
     "VerdictReason",
+    "WakeEnvelope",
     "WakeRequest",
+    "WakeWriter",
     "__version__",
+    "build_wake_envelope",
     "build_wake_message",
     "find",
 ]

@@ -16,6 +16,7 @@ HarborcalError
 ├── CalendarError                        the carried calendar's file or database cannot be used
 ├── ICalendarError                       a file that is no calendar
 ├── MissingExtraError (ImportError)      a part of harborcal needs packages that are not installed
+├── ControlError                         a running scheduler's control API was not reached, or refused the caller
 └── HostError                            a ready-made host could not wake the agent
 
 Foreign exceptions are translated in one place each, always ``from`` the original.
@@ -159,6 +160,21 @@ class MissingExtraError(HarborcalError, ImportError):
 
     def __str__(self) -> str:
         return f"{self.part} needs packages that are not installed: pip install 'harborcal[{self.extra}]'"
+
+
+class ControlError(HarborcalError):
+    """The control API of a running scheduler could not be reached, or refused the caller.
+
+    Attributes:
+        status: The HTTP status of the refusal; 0 where nobody answered.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message, status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class HostError(HarborcalError):

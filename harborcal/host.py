@@ -1,8 +1,9 @@
 """The door to the agents: what a host must do, and what it is given."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harborcal.model import Slot
 
@@ -13,6 +14,10 @@ class Report(Protocol):
     Each method raises `NoActiveSlotError` when the attempt is already settled, and whatever the scheduler's method
     of the same name raises.
     """
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the attempt is still under way; False once it is settled, by whomever. Never blocks, never raises."""
 
     def complete(self, summary: str = "") -> None:
         """Say that the work is done."""
@@ -42,6 +47,9 @@ class WakeRequest:
         attempt: Which wake of this slot it is, counted from 1.
         wake_id: The same for a wake and its reminder, another for each attempt: an idempotency key.
         reminder: Whether this repeats an earlier wake of the same attempt because the agent fell silent.
+        woken_at: The instant of this wake.
+        due_at: When the slot was due; None where it is due whenever it is listed.
+        deadline_at: When the agent will have been silent for too long; None where it may be silent for ever.
         report: A handle for this very attempt.
     """
 
@@ -52,6 +60,9 @@ class WakeRequest:
     attempt: int
     wake_id: str
     reminder: bool = False
+    woken_at: dt.datetime | None = None
+    due_at: dt.datetime | None = None
+    deadline_at: dt.datetime | None = None
     report: Report = dataclasses.field(repr=False, compare=False)
 
 
@@ -71,4 +82,15 @@ class Host(Protocol):
 
         Called from one thread at a time, in order, apart from everything else: what it raises is counted, and while
         it blocks nothing waits for it.
+        """
+
+
+@runtime_checkable
+class WakeWriter(Protocol):
+    """Writes what an agent is told from all that is known of its wake, not from its slot alone."""
+
+    def write(self, wake: WakeRequest) -> str:
+        """Write the message; ``wake.message`` is the plain one of `build_wake_message`.
+
+        Called before `Host.wake_agent`, on the same thread. Raising says that the wake failed.
         """

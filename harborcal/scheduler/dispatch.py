@@ -1,15 +1,18 @@
 """From a chosen slot to an agent at work: claim, wake, tell the calendar."""
 
+import dataclasses
+import datetime as dt
 import inspect
 import random
 from collections.abc import Callable, Iterable
 
 from harborcal.errors import CalendarRefusedError, HostError, JournalError
-from harborcal.host import Host, WakeRequest
+from harborcal.host import Host, WakeRequest, WakeWriter
 from harborcal.journal import AttemptState
 from harborcal.ledger import Claim, Sentence
 from harborcal.model import ActiveState, Slot, SlotStatus, SlotUpdate
-from harborcal.policy import describe, is_agent_unknown, missed_by, release, skip
+from harborcal.policy import describe, due_at, is_agent_unknown, missed_by, release, skip
+from harborcal.prompt import build_wake_message
 from harborcal.scheduler.context import Context
 from harborcal.scheduler.crew import Crew
 from harborcal.scheduler.reports import AttemptReport, Reports
@@ -23,7 +26,8 @@ _TAKEN_UP = {
 
 ANOTHER_HAS_IT = "another scheduler has taken it"
 
-MessageBuilder = Callable[[Slot], str]
+MessageBuilder = Callable[[Slot], str] | WakeWriter
+"""Who writes what an agent is told: a function of its slot, or a `WakeWriter`, which is told more."""
 
 
 class Wake:
@@ -60,7 +64,8 @@ class Dispatch:
         self._host = host
         self._updates = updates
         self._reports = reports
-        self._message = message
+        self._writer = message if isinstance(message, WakeWriter) else None
+        self._plain_message = build_wake_message if isinstance(message, WakeWriter) else message
         self._randomness = randomness
         self._grace = context.config.misfire_grace
         self._runner = context.runner
@@ -223,23 +228,31 @@ class Dispatch:
 
     def _wake_agent(self, claim: Claim, *, reminder: bool = False) -> None:
         with self._place.inside("wake"):
-            message = self._message(claim.slot)
-            if not isinstance(message, str):
-                raise HostError(f"the message for a wake is a string, not {type(message).__name__}")
-            request = WakeRequest(
-                agent_id=claim.agent_id,
-                message=message,
-                source=f"calendar:{claim.ident}",
-                slot=claim.slot,
-                attempt=claim.attempt,
-                wake_id=claim.wake_id,
-                reminder=reminder,
-                report=AttemptReport(claim, self._reports),
-            )
-            returned = self._host.wake_agent(request)
+            returned = self._host.wake_agent(self._request(claim, reminder=reminder))
         if inspect.iscoroutine(returned):
             returned.close()
             raise HostError("wake_agent is a coroutine function: harborcal's hosts are synchronous")
+
+    def _request(self, claim: Claim, *, reminder: bool) -> WakeRequest:
+        """Put together what a host is given; the message is written from the slot, or from all of it."""
+        now, at = self._clock.now(), self._clock.monotonic()
+        expires_at = self._ledger.expires_at(claim)
+        request = WakeRequest(
+            agent_id=claim.agent_id,
+            message=_text(self._plain_message(claim.slot)),
+            source=f"calendar:{claim.ident}",
+            slot=claim.slot,
+            attempt=claim.attempt,
+            wake_id=claim.wake_id,
+            reminder=reminder,
+            woken_at=now,
+            due_at=due_at(claim.slot, now),
+            deadline_at=None if expires_at is None else now + dt.timedelta(seconds=expires_at - at),
+            report=AttemptReport(claim, self._reports),
+        )
+        if self._writer is None:
+            return request
+        return dataclasses.replace(request, message=_text(self._writer.write(request)))
 
     def _woken(self, claim: Claim) -> None:
         with self._lanes.enter(claim):
@@ -484,3 +497,9 @@ class Dispatch:
     def abandoned(self) -> int:
         """How many threads are stuck with the host."""
         return self._crew.abandoned
+
+
+def _text(message: object) -> str:
+    if not isinstance(message, str):
+        raise HostError(f"the message for a wake is a string, not {type(message).__name__}")
+    return message

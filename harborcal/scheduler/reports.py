@@ -25,6 +25,10 @@ class Reports:
         self._clock = context.clock
         self._lifespan = context.lifespan
 
+    def is_active(self, claim: Claim) -> bool:
+        """Tell whether an attempt is still under way."""
+        return self._ledger.is_active(claim)
+
     def complete(self, claim: Claim, summary: str) -> None:
         """Tell the calendar that the slot is finished, then settle it."""
         minutes = actual_duration(dt.timedelta(seconds=self._ledger.worked(claim, self._clock.monotonic())))
@@ -114,6 +118,11 @@ class AttemptReport:
 
     def __repr__(self) -> str:
         return f"<report of {self._claim.agent_id} on slot {self._claim.ident}, attempt {self._claim.attempt}>"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the attempt is still under way."""
+        return self._reports.is_active(self._claim)
 
     def complete(self, summary: str = "") -> None:
         """Say that the work is done."""

@@ -11,7 +11,7 @@ from harborcal.errors import (
     NoActiveSlotError,
     SlotMismatchError,
 )
-from harborcal.host import Host
+from harborcal.host import Host, WakeWriter
 from harborcal.journal import Journal, JournalKeeper
 from harborcal.ledger import Claim, Ledger
 from harborcal.model import (
@@ -74,7 +74,8 @@ class Scheduler:
         plugin: Who drives the agents; shown in the status.
         clock: Where time comes from.
         runner: Who runs heartbeats, wakes and log lines.
-        message: Writes the text that wakes an agent for a slot.
+        message: Writes the text that wakes an agent: a function of the slot, or a `WakeWriter` such as
+            `build_wake_envelope`, which is told all of the wake.
 
     Raises:
         ConfigurationError: There is no lister, or an argument is not what its door asks for.
@@ -466,5 +467,5 @@ def _check_doors(transport: object, host: object, agents: object, message: objec
             raise ConfigurationError(f"the {name} has no method {' or '.join(missing)}: {type(value).__name__}")
     if not callable(agents):
         raise ConfigurationError(f"agents is a callable that lists the agents, not {type(agents).__name__}")
-    if not callable(message):
-        raise ConfigurationError("message is a callable that turns a slot into text")
+    if isinstance(message, type) or not (callable(message) or isinstance(message, WakeWriter)):
+        raise ConfigurationError("message is a callable that turns a slot into text, or a WakeWriter")

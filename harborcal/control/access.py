@@ -1,0 +1,52 @@
+"""What one agent may see and say: the same in the scheduler's process and over its control API."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Fence:
+    """Which of an agent's slots a report means; refused if the agent holds another by now.
+
+    Attributes:
+        slot: The slot's ident: its real id in decimal, or its virtual id. Empty where any is meant.
+        wake_id: The wake that is reported of, which is stricter: another attempt of the same slot is another wake.
+    """
+
+    slot: str = ""
+    wake_id: str = ""
+
+
+class AgentAccess(Protocol):
+    """What one agent may see and say, of its own slots only. Answers are plain values that JSON can write.
+
+    Reports answer ``{"agent_id", "slot", "status", "changed", "detail"}``: ``status`` is what the slot is now;
+    ``changed`` is False where it was so already (an agent that reports twice is told so, and no error). They raise what
+    the scheduler's method of the same name raises; over the control API `ControlError` besides.
+    """
+
+    @property
+    def agent_id(self) -> str:
+        """Whose slots."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Tell what it does: ``agent_id``, ``active`` and ``history``, ``last_heartbeat_at``, ``problems``."""
+
+    def today(self) -> Mapping[str, Any]:
+        """List the agent's slots of today (UTC): ``agent_id``, ``date``, ``slots``."""
+
+    def why(self) -> Mapping[str, Any]:
+        """Tell why each slot was or was not dispatched: ``agent_id``, ``verdicts``."""
+
+    def complete(self, summary: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
+        """Report that the work is done."""
+
+    def abort(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
+        """Report that the work will not be done."""
+
+    def pause(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
+        """Report that the work rests."""
+
+    def resume(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
+        """Report that the work goes on."""
