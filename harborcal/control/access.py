@@ -50,3 +50,6 @@ class AgentAccess(Protocol):
 
     def resume(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work goes on."""
+
+    def renew(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
+        """Report that the agent is alive, and nothing else."""

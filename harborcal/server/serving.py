@@ -5,6 +5,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+import flask
 import waitress
 from waitress import wasyncore
 
@@ -26,53 +27,23 @@ _IDLE = 60
 _POLL = 10.0  # seconds between looks after idle connections
 
 
-class Server:
-    """A calendar over HTTP on one address, with waitress.
+class Listener:
+    """A WSGI application on one listening socket, with waitress.
 
     It listens once it is made, and answers while `run` runs; `close` ends that from any other thread or from a signal
-    handler. A context manager that closes itself::
-
-        with Server(calendar, port=0) as server:
-            threading.Thread(target=server.run).start()
-            ...
+    handler. A context manager that closes itself.
 
     Args:
-        calendar: The calendar. It stays the program's own.
-        host: Where to listen. An address that other machines can reach needs an ``api_key``; add TLS in front of it.
-        port: Where to listen; 0 takes any free port.
-        api_key: What clients must send as a bearer token.
+        app: The application.
+        listener: The listening socket; it becomes this object's own.
         threads: How many requests are served side by side.
         max_body_size: The most bytes of a request's body.
-
-    Raises:
-        ConfigurationError: An argument makes no sense, other machines could reach a calendar without a key, or the
-            address cannot be had.
     """
 
-    def __init__(
-        self,
-        calendar: Calendar,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 8000,
-        api_key: str | None = None,
-        threads: int = 32,
-        max_body_size: int = MAX_BODY_SIZE,
-    ) -> None:
-        if api_key is None and not is_loopback(host):
-            raise ConfigurationError(f"host {clean(host, 80)!r} is open to other machines: that needs an api_key")
-        if type(threads) is not int or threads < 1:
-            raise ConfigurationError(f"threads is a whole number, at least 1, not {threads!r}")
-        app = create_app(calendar, api_key=api_key, max_body_size=max_body_size)
-        if api_key is None:
-            # A page in a browser can have a name of its own lead to loopback, but not another name in what it asks.
-            app.config["TRUSTED_HOSTS"] = [host, "localhost", "127.0.0.1", "[::1]"]
+    def __init__(self, app: Any, listener: socket.socket, *, threads: int, max_body_size: int) -> None:
         self._lock = threading.RLock()  # a signal handler may close while its own thread enters or leaves `run`
         self._was_run = False  # guarded by _lock
         self._is_closed = False  # guarded by _lock
-        listener = _listen(host, port)
-        address: tuple[str, int] = listener.getsockname()[:2]
-        self._url = f"http://[{address[0]}]:{address[1]}" if ":" in address[0] else f"http://{address[0]}:{address[1]}"
         self._map: dict[int, Any] = {}
         self._waitress = waitress.create_server(
             app,
@@ -86,11 +57,6 @@ class Server:
             channel_timeout=_IDLE,
             asyncore_use_poll=True,
         )
-
-    @property
-    def url(self) -> str:
-        """The base URL, without a slash at its end."""
-        return self._url
 
     def run(self) -> None:
         """Answer requests until `close`, not at all where that came first; those under way have five seconds to end.
@@ -135,6 +101,56 @@ class Server:
         wasyncore.close_all(self._map, ignore_all=True)
 
 
+class Server(Listener):
+    """A calendar over HTTP on one address, with waitress.
+
+    It listens once it is made, and answers while `run` runs; `close` ends that from any other thread or from a signal
+    handler. A context manager that closes itself::
+
+        with Server(calendar, port=0) as server:
+            threading.Thread(target=server.run).start()
+            ...
+
+    Args:
+        calendar: The calendar. It stays the program's own.
+        host: Where to listen. An address that other machines can reach needs an ``api_key``; add TLS in front of it.
+        port: Where to listen; 0 takes any free port.
+        api_key: What clients must send as a bearer token.
+        threads: How many requests are served side by side.
+        max_body_size: The most bytes of a request's body.
+
+    Raises:
+        ConfigurationError: An argument makes no sense, other machines could reach a calendar without a key, or the
+            address cannot be had.
+    """
+
+    def __init__(
+        self,
+        calendar: Calendar,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        api_key: str | None = None,
+        threads: int = 32,
+        max_body_size: int = MAX_BODY_SIZE,
+    ) -> None:
+        if api_key is None and not is_loopback(host):
+            raise ConfigurationError(f"host {clean(host, 80)!r} is open to other machines: that needs an api_key")
+        if type(threads) is not int or threads < 1:
+            raise ConfigurationError(f"threads is a whole number, at least 1, not {threads!r}")
+        app = create_app(calendar, api_key=api_key, max_body_size=max_body_size)
+        if api_key is None:
+            trust_loopback_names(app, host)
+        listener = listen(host, port)
+        self._url = url_of(listener)
+        super().__init__(app, listener, threads=threads, max_body_size=max_body_size)
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return self._url
+
+
 def serve(
     calendar: Calendar, *, host: str = "127.0.0.1", port: int = 8000, api_key: str | None = None, threads: int = 32
 ) -> None:
@@ -147,7 +163,26 @@ def serve(
         server.run()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def trust_loopback_names(app: flask.Flask, host: str) -> None:
+    """Answer to loopback names only.
+
+    A page in a browser can have a name of its own lead to loopback, but not another name in what it asks.
+    """
+    app.config["TRUSTED_HOSTS"] = [host, "localhost", "127.0.0.1", "[::1]"]
+
+
+def url_of(listener: socket.socket) -> str:
+    """Tell the base URL of a socket that listens, without a slash at its end."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on an address.
+
+    Raises:
+        ConfigurationError: It cannot be had.
+    """
     if type(port) is not int or not 0 <= port <= 65_535:
         raise ConfigurationError(f"port is in 0..65535, not {port!r}")
     try:
