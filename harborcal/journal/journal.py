@@ -422,8 +422,11 @@ class Journal:
                 for follower in self._letters.following(letter)
                 if follower.real_key != known
             ]
-            attempt = self._attempts.unfinished_of(letter.agent_id, (done.key, done.address))
-            learnt = [] if attempt is None or known is None else [dataclasses.replace(attempt, key=known)]
+            # Also one that has ended: its end may have been accepted before its start has made the slot real.
+            attempt = self._attempts.latest_of(letter.agent_id, (done.key, done.address))
+            learnt = []
+            if attempt is not None and known is not None and attempt.key != known:
+                learnt.append(dataclasses.replace(attempt, key=known))
             self._save([done, *followers, *learnt], delivered=self._file.totals["delivered"] + 1)
 
     def bury(self, number: int, error: str) -> None:

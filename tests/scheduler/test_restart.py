@@ -1,6 +1,7 @@
 """DESIGN 4.3: what is written is written before it is done, so that a process may die at any moment."""
 
 import contextlib
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
@@ -255,6 +256,52 @@ def test_a_virtual_slot_that_became_real_is_known_by_both_names_after_a_restart(
     memory.scheduler.pause("dev", slot=key)
     memory.scheduler.complete("dev", slot=real)
     assert memory.state(key) is SlotStatus.FINISHED
+
+
+def virtual_slot_whose_end_alone_is_on_its_way(world: Durable) -> Slot:
+    """Have a virtual slot end in an outage, and its process die once the start has arrived; tell what it was like."""
+    key = world.memory.add_virtual_slot("dev", 3)
+    before = world.slot(key)
+    world.memory.before_update = refuse_to_answer
+    world.scheduler.tick()
+    world.scheduler.complete("dev")
+    world.memory.before_update = None
+    world.kill_at = "deliver.committed"
+    with contextlib.suppress(KilledError):
+        world.clock.advance(60)
+    assert not world.life.alive
+    assert world.sent == ["ongoing"]
+    world.memory.before_update = refuse_to_answer  # what is on its way is still so when the next process begins
+    world.restart()
+    world.memory.before_update = None
+    return before
+
+
+def test_a_slot_that_became_real_after_its_end_was_accepted_is_not_woken_again_from_a_stale_answer(
+    memory: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = virtual_slot_whose_end_alone_is_on_its_way(memory)
+    memory.clock.advance(60)
+    assert memory.sent == ["ongoing", "finished"]
+    monkeypatch.setattr(memory.memory, "heartbeat", lambda _: Heartbeat(slots=(before,)))
+    memory.scheduler.tick()
+    assert memory.scheduler.explain("dev")[0].reason is VerdictReason.SETTLED
+    assert len(memory.host.wakes) == 1
+
+
+def test_a_slot_that_became_real_after_its_end_was_accepted_is_known_by_its_new_name_after_a_restart(
+    memory: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    virtual_slot_whose_end_alone_is_on_its_way(memory)
+    memory.clock.advance(60)
+    memory.restart()
+    [done] = memory.memory.slots("dev")
+    # A calendar that is behind, and tells of a stored slot neither its plan nor its virtual id.
+    behind = dataclasses.replace(done, status=SlotStatus.ONGOING, plan_id=None, virtual_id=None)
+    monkeypatch.setattr(memory.memory, "day", lambda *_: (behind,))
+    memory.scheduler.tick()
+    assert memory.scheduler.status().active == ()
+    assert memory.sent == ["ongoing", "finished", "finished"], "it is told again"
 
 
 def test_silence_goes_on_counting_but_leaves_a_minute(durable: Durable) -> None:
