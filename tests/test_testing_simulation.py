@@ -172,14 +172,42 @@ def test_an_accepted_completion_is_not_lost() -> None:
     assert Story().wake(10).report(20, "complete").end(500, "finished").broken == []
     assert Story().wake(10).report(20, "complete").end(500, "aborted", is_late=True).broken == ["no-loss"]
     assert Story().wake(10).report(1_300, "complete").end(1_500, "aborted", is_late=True).broken == []
-    for what, broken in (("moved", []), ("urgent", ["no-loss"])):
-        changed = Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what=what).report(20, "complete")
-        assert changed.end(500, "aborted").broken == broken
-    before = Story().add(5, EventKind.CHANGED, "ada", "1", what="moved").wake(10).report(20, "complete")
-    assert before.end(500, "aborted").broken == ["no-loss"], "it was woken for as it was then"
     assert Story().wake(10).report(1_300, "complete", "refused").end(1_500, "aborted").broken == []
-    cancelled = Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what="cancelled").report(20, "complete")
-    assert cancelled.end(500, "aborted").broken == []
+
+
+@pytest.mark.parametrize(("what", "excuses"), [("cancelled", True), ("moved", True), ("urgent", False)])
+def test_what_a_user_has_taken_away_need_not_end_as_finished_if_the_status_says_so(what: str, excuses: bool) -> None:
+    def story() -> Story:
+        return Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what=what).report(20, "complete")
+
+    broken = [] if excuses else ["no-loss"]
+    refused = story().update(21, "finished", "skipped", "refused")
+    assert refused.end(500, "skipped", is_dead=True).broken == broken
+    assert story().end(500, "skipped").broken == ["no-loss"], "and nobody was told"
+    unnamed = story().update(21, "finished", "skipped", "refused")
+    assert unnamed.end(500, "skipped", is_dead=False).broken == ["no-loss"], "and the status does not say so"
+
+
+def test_what_the_calendar_has_forgotten_may_be_taken_away_before_it_is_told_again() -> None:
+    forgotten = good_day()
+    forgotten.events = [event for event in forgotten.events if event.elapsed < 500]
+    forgotten.add(410, EventKind.FORGOTTEN, "ada", "1", status="ongoing")
+    assert forgotten.end(500, "skipped").broken == ["no-loss"]
+    forgotten.events.insert(-1, Story().add(420, EventKind.CHANGED, "ada", "1", what="cancelled").events[0])
+    assert forgotten.broken == []
+
+
+def test_a_slot_that_was_taken_away_just_before_its_wake_may_have_been_listed_before_that() -> None:
+    def story() -> Story:
+        return Story().add(5, EventKind.CHANGED, "ada", "1", what="cancelled").wake(10).report(10, "complete")
+
+    refused = story().update(11, "ongoing", "skipped", "refused").update(11, "finished", "skipped", "refused")
+    assert refused.end(500, "skipped", is_dead=True).broken == []
+    assert story().end(500, "skipped").broken == ["no-loss"]
+    # The calendar has taken its start since: it was woken for as it was then.
+    moved = Story().add(5, EventKind.CHANGED, "ada", "1", what="moved").update(9, "ongoing", "not_started")
+    moved.wake(10).report(20, "complete").update(21, "finished", "ongoing", "refused")
+    assert moved.end(500, "aborted", is_dead=True).broken == ["no-loss"]
 
 
 def test_an_agent_at_work_is_heard_when_it_reports_the_end() -> None:

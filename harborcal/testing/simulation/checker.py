@@ -14,7 +14,8 @@ The rules, by their names:
   agent said so, after two leases of silence, or where a locked slot cannot be given back otherwise; ``skipped`` only
   where the slot is later than ``misfire_grace``, or would be, had a user not moved it moments ago.
 - ``no-loss``: where an agent was told that its completion is accepted, the slot ends as finished; or the completion is
-  shown as late, if it came after two leases of silence; or a user cancelled or moved the slot under it.
+  shown as late, if it came after two leases of silence; or a user cancelled or moved the slot since the calendar last
+  took its start, and the calendar has taken the completion, or has refused it and the status names it as dead.
 - ``no-deafness``: an agent whose attempt lives is not told that it holds no slot, whatever it reports.
 - ``no-surprise``: a report raises nothing but errors of harborcal's.
 - ``durations``: the minutes that the calendar is told are those from the wake to the report, without pauses; it is told
@@ -522,6 +523,7 @@ class _Ends:
 def _no_loss(history: Sequence[Event]) -> Iterator[Violation]:
     attempts = _Attempts()
     accepted: set[str] = set()
+    taken: set[str] = set()  # slots whose completion the calendar has taken, and may have forgotten
     may_be_late: set[str] = set()
     changed: set[str] = set()
     for event in history:
@@ -533,12 +535,17 @@ def _no_loss(history: Sequence[Event]) -> Iterator[Violation]:
                 may_be_late.add(event.slot)
         elif event.kind is EventKind.CHANGED and event.details["what"] in {"cancelled", "moved"}:
             changed.add(event.slot)
-        elif event.kind is EventKind.WAKE_ENTERED and not event.details["reminder"]:
-            changed.discard(event.slot)  # it was woken for as it is now
-        elif event.kind is EventKind.ENDED and event.slot in accepted - changed:
+        elif event.kind is EventKind.UPDATED and event.details["outcome"] != "refused":
+            # A wake proves nothing: the answer that it came from may be older than the change.
+            if event.details["status"] == "ongoing":
+                changed.discard(event.slot)
+            elif event.details["status"] == "finished":
+                taken.add(event.slot)
+        elif event.kind is EventKind.ENDED and event.slot in accepted:
             status = event.details["status"]
             is_late = event.details["is_late"] and event.slot in may_be_late
-            if status != "finished" and not is_late:
+            is_told = event.slot in taken or bool(event.details.get("is_dead"))
+            if status != "finished" and not is_late and not (is_told and event.slot in changed):
                 yield _break("no-loss", event, f"slot {event.slot} was completed, and ended as {status}")
         attempts.follow(event)
 

@@ -51,7 +51,8 @@ class EventKind(enum.StrEnum):
     WAITED = "waited"
     """A slot has been due for long although its agent is free, and nothing goes wrong."""
     ENDED = "ended"
-    """A slot at the end of a healed world: ``status``, ``is_due``, ``is_live`` (its agent), ``is_late``, ``told``."""
+    """A slot at the end of a healed world: ``status``, ``is_due``, ``is_live`` (its agent), ``is_late``, ``is_dead``
+    (its completion, and the status says so), ``told``."""
     OVER = "over"
     """The end of a healed world: ``active``, ``pending``."""
 

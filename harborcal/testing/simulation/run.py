@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harborcal.journal import Letter, LetterState
-from harborcal.model import Agent, AgentStatus, SchedulerConfig, Slot
+from harborcal.model import Agent, AgentStatus, SchedulerConfig, Slot, SlotStatus
 from harborcal.policy import due_at
 from harborcal.testing.clocks import FakeClock
 from harborcal.testing.simulation import world
@@ -239,17 +239,21 @@ class Run:
         status = scheduler.status()
         late = {key for entry in status.history if entry.late for key in (str(entry.key), entry.ident)}
         told = {(letter.agent_id, letter.address): letter for letter in journal.letters(LetterState.DELIVERED)}
+        refused = () if status.delivery is None else status.delivery.dead_letters
+        dead = {(letter.agent_id, str(letter.key.id)) for letter in refused if letter.status is SlotStatus.FINISHED}
         for agent_id in self._agent_ids:
             for date in dates:
                 for slot in self._calendar.day(agent_id, date, everything=True):
-                    self._close(agent_id, slot, late, told.get((agent_id, slot.key)))
+                    self._close(agent_id, slot, late, dead, told.get((agent_id, slot.key)))
         self.history.add(
             EventKind.OVER,
             active=", ".join(f"{active.agent_id} at {active.ident}" for active in status.active),
             pending=0 if status.delivery is None else status.delivery.pending,
         )
 
-    def _close(self, agent_id: str, slot: Slot, late: set[str], letter: Letter | None) -> None:
+    def _close(
+        self, agent_id: str, slot: Slot, late: set[str], dead: set[tuple[str, str]], letter: Letter | None
+    ) -> None:
         names = {str(key.id) for key in slot.keys}
         self.history.add(
             EventKind.ENDED,
@@ -259,5 +263,6 @@ class Run:
             is_due=slot.date == self._clock.now().date() and self._is_due(slot, _DUE_SINCE),
             is_live=self._lives(agent_id),
             is_late=not names.isdisjoint(late),
+            is_dead=any((agent_id, name) in dead for name in names),
             told=None if letter is None else str(letter.update.status),
         )
