@@ -471,7 +471,9 @@ class Attempts:
             claim = Claim(letter.agent_id, slot, attempt=0, wake_id="", now=now, at=at, born=0)
             claim.keys |= {letter.key, key}
             claim.accepted = letter.number
-            self._ledger.restore_settled(Settled(claim, None, delivered=False, taken_at=0, at=at))
+            # Of what has ended so, an answer that is behind starts no new attempt once the letter has arrived.
+            ended = letter.update if letter.update.status.is_terminal else None
+            self._ledger.restore_settled(Settled(claim, ended, delivered=False, taken_at=0, at=at))
 
 
 def _is_settled(attempt: Attempt) -> bool:

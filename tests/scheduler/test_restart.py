@@ -236,6 +236,27 @@ def test_a_missed_slot_whose_skipping_is_on_its_way_is_not_woken_for_after_a_res
     world.close()
 
 
+def test_a_slot_whose_skipping_was_not_noted_is_not_woken_for_from_a_stale_answer_after_a_restart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Durable(folder, misfire_grace=60.0)
+    before = world.slot(world.add())
+    world.clock.advance(120)
+    world.memory.before_update = refuse_to_answer
+    world.kill_at = "note.begun"
+    with world.dying():
+        world.config["misfire_grace"] = None
+        world.scheduler.tick()
+    world.memory.before_update = None
+    world.clock.advance(60)
+    assert world.sent == ["skipped"]
+    monkeypatch.setattr(world.memory, "heartbeat", lambda _: Heartbeat(slots=(before,)))
+    world.scheduler.tick()
+    assert world.scheduler.explain("dev")[0].reason is VerdictReason.SETTLED
+    assert not world.host.wakes
+    world.close()
+
+
 def test_attempts_are_counted_on_and_named_anew(durable: Durable) -> None:
     durable.add()
     durable.host.fail_next(RuntimeError("no"))
