@@ -4,20 +4,12 @@ import abc
 import datetime as dt
 import functools
 import socket
-from typing import NamedTuple
 
 from harborcal import net, wire
+from harborcal.carrier.manners import Manners, Request
 from harborcal.clock import Clock
-from harborcal.errors import ConfigurationError, HarborcalError, MalformedAnswerError, TransportTimeoutError
-from harborcal.grammar import check_id, claw_of, clean
-from harborcal.model import Heartbeat, PluginInfo, Slot, SlotKey, SlotUpdate, UpdateReceipt, check_seconds
-
-SUCCESS = frozenset({200, 201, 204})
-"""The statuses of an answer that is one."""
-
-ERROR_BODY = 64 * 1024
-"""How many bytes of an error's body are read for its detail."""
-
+from harborcal.grammar import check_id, claw_of
+from harborcal.model import Heartbeat, PluginInfo, Slot, SlotKey, SlotUpdate, UpdateReceipt
 
 SHORT = 512
 """Bytes up to which an answer counts as short: an idle agent's, which is the same for all of them."""
@@ -34,17 +26,7 @@ def decode_heartbeat(body: bytes) -> Heartbeat:
     return _decode_short(body) if len(body) <= SHORT else wire.decode_heartbeat(body)
 
 
-class Request(NamedTuple):
-    """One call of the contract, ready to be sent. ``body`` is None for one that posts nothing."""
-
-    method: str
-    url: str
-    agent_id: str
-    body: bytes | None
-    idempotency_key: str = ""
-
-
-class ContractTransport(abc.ABC):
+class ContractTransport(Manners, abc.ABC):
     """A way to a HarborForge calendar over HTTP: what it asks and how it reads the answer. A `DayReader`.
 
     Those who derive from it make one exchange, in `_exchange`; arguments and errors are told where they are made.
@@ -61,18 +43,10 @@ class ContractTransport(abc.ABC):
         plugin: PluginInfo,
         clock: Clock,
     ) -> None:
-        self._base_url = net.check_origin(base_url, has_secret=api_key is not None)
+        super().__init__(base_url, timeout=timeout, max_body_size=max_body_size, secret=api_key, clock=clock)
         self._claw_identifier = check_id(
             "claw_identifier", claw_of(socket.gethostname()) if claw_identifier is None else claw_identifier
         )
-        self._timeout = check_seconds("timeout", timeout)
-        if self._timeout <= 0.0:
-            raise ConfigurationError(f"timeout is more than 0 seconds, not {timeout!r}")
-        if type(max_body_size) is not int or max_body_size < 1:
-            raise ConfigurationError(f"max_body_size is a whole number of bytes, at least 1, not {max_body_size!r}")
-        self._max_body_size = max_body_size
-        self._secret = None if api_key is None else net.check_header("api_key", api_key)
-        self._clock = clock
         self._heartbeat_url = self._url_of(wire.HEARTBEAT_PATH)
         self._headers = {
             "X-Claw-Identifier": self._claw_identifier,
@@ -136,51 +110,4 @@ class ContractTransport(abc.ABC):
 
     @abc.abstractmethod
     def _exchange(self, request: Request) -> bytes:
-        """Make one exchange, within the deadline, and return the body of an answer that is one of `SUCCESS`."""
-
-    # --- reading answers
-
-    def _check_content(self, kind: str, encoding: str, length: str) -> None:
-        """Refuse what is no answer of a calendar by its headers; an empty one is missing.
-
-        Raises:
-            MalformedAnswerError: It is a web page, encoded, or too long.
-        """
-        if kind.lower().startswith(("text/html", "application/xhtml")):
-            raise MalformedAnswerError("the answer is a web page: is there a login page or a proxy in between?")
-        if encoding.strip().lower() not in {"", "identity"}:
-            raise MalformedAnswerError("the answer is encoded although none was asked for")
-        if length.isdecimal() and int(length[:20]) > self._max_body_size:
-            raise self._too_long()
-
-    def _too_long(self) -> MalformedAnswerError:
-        return MalformedAnswerError(f"the answer is longer than {self._max_body_size} bytes")
-
-    def _refusal(self, status: int, body: bytes, *, location: str, retry_after: str | None) -> HarborcalError:
-        """Make the error that an answer means whose status is no success."""
-        if not 400 <= status <= 599:
-            return net.error_for_status(status, clean(location, 200))
-        detail = self._redact(net.detail_of(body))
-        return net.error_for_status(status, detail, net.parse_retry_after(retry_after, self._clock.now()))
-
-    def _late(self) -> TransportTimeoutError:
-        return TransportTimeoutError(f"no answer from {self._base_url} within {self._timeout:g} s")
-
-    def _redact(self, text: str) -> str:
-        return text.replace(self._secret, "***") if self._secret is not None else text
-
-
-def check_framing(lengths: set[str]) -> None:
-    """Let an answer that is not chunked say where it ends: otherwise it may have been cut short (RFC 9112, 6.3).
-
-    Args:
-        lengths: The different values of its ``Content-Length``.
-
-    Raises:
-        MalformedAnswerError: There is not one, or it is no length.
-    """
-    if len(lengths) != 1:
-        raise MalformedAnswerError(f"the answer has {len(lengths) or 'no'} Content-Length and is not chunked")
-    (length,) = lengths
-    if not (length.isascii() and length.isdecimal() and len(length) <= 19):
-        raise MalformedAnswerError(f"the answer's Content-Length is no length: {clean(length, 40)!r}")
+        """Make one exchange, within the deadline, and return the body of an answer that is a success."""

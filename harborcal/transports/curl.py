@@ -9,6 +9,7 @@ from pathlib import Path
 
 import certifi
 
+from harborcal.carrier.manners import ERROR_BODY, SUCCESS, Request, check_framing
 from harborcal.clock import Clock, SystemClock
 from harborcal.errors import (
     ConfigurationError,
@@ -20,14 +21,7 @@ from harborcal.errors import (
 )
 from harborcal.grammar import clean
 from harborcal.model import Heartbeat, PluginInfo
-from harborcal.transports.contract import (
-    ERROR_BODY,
-    SUCCESS,
-    ContractTransport,
-    Request,
-    check_framing,
-    decode_heartbeat,
-)
+from harborcal.transports.contract import ContractTransport, decode_heartbeat
 from harborcal.transports.switchboard import Answer, Failure, Settings, Switchboard, Trouble
 
 HEADS = 256

@@ -11,9 +11,9 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from harborcal.carrier.manners import Request
 from harborcal.errors import MissingExtraError
 from harborcal.transports import readiness
-from harborcal.transports.contract import Request
 
 try:
     import pycurl

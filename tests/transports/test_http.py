@@ -21,6 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 
+from harborcal.carrier.punctual import make_context
 from harborcal.clock import SystemClock
 from harborcal.errors import (
     CalendarRefusedError,
@@ -35,7 +36,6 @@ from harborcal.errors import (
 from harborcal.grammar import claw_of
 from harborcal.model import AgentStatus, PluginInfo, SlotKey, SlotStatus, SlotUpdate, UpdateReceipt
 from harborcal.transports.http import HttpTransport
-from harborcal.transports.punctual import make_context
 from tests.transports.rawserver import EMPTY, PATIENCE, Connection, RawServer, answer, server_context
 
 URL = "https://calendar.example/api"

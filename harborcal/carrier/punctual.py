@@ -19,7 +19,7 @@ from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConn
 from urllib3.exceptions import NewConnectionError
 
 from harborcal import net
-from harborcal.transports.contract import check_framing
+from harborcal.carrier.manners import check_framing
 
 Verify = bool | str | None
 Cert = str | tuple[str, str] | None
