@@ -28,7 +28,7 @@ from harborcal.errors import (
     UpdateRefusedError,
 )
 from harborcal.host import Host, Report, WakeRequest, WakeWriter
-from harborcal.hosts.callback import CallbackHost
+from harborcal.hosts import CallbackHost, CommandHost, WebhookHost
 from harborcal.journal import Journal
 from harborcal.model import (
     Account,
@@ -92,6 +92,7 @@ __all__ = [
     "CallbackHost",
     "ClaimingTransport",
     "Clock",
+    "CommandHost",
     "ConfigurationError",
     "ControlError",
     "DayReader",
@@ -150,6 +151,7 @@ __all__ = [
     "WakeEnvelope",
     "WakeRequest",
     "WakeWriter",
+    "WebhookHost",
     "__version__",
     "build_wake_envelope",
     "build_wake_message",

@@ -40,6 +40,8 @@ class Manners:
         ConfigurationError: An argument is out of range.
     """
 
+    _success = SUCCESS
+
     def __init__(self, base_url: str, *, timeout: float, max_body_size: int, secret: str | None, clock: Clock) -> None:
         self._base_url = net.check_origin(base_url, has_secret=secret is not None)
         self._timeout = check_seconds("timeout", timeout)

@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from harborcal import net
-from harborcal.carrier.manners import ERROR_BODY, SUCCESS, Manners, Request
+from harborcal.carrier.manners import ERROR_BODY, Manners, Request
 from harborcal.carrier.punctual import Cert, Line, PunctualAdapter, Verify, make_context
 from harborcal.errors import (
     ConfigurationError,
@@ -178,7 +178,7 @@ class RequestsCarrier(Manners):
         response = channel.send(request, deadline)
         try:
             headers = response.headers
-            if response.status_code in SUCCESS:
+            if response.status_code in self._success:
                 self._check_content(
                     headers.get("Content-Type", ""),
                     headers.get("Content-Encoding", ""),

@@ -1,0 +1,322 @@
+"""Commands as agents: real processes, woken by a real scheduler."""
+
+import contextlib
+import json
+import os
+import signal
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harborcal import (
+    Agent,
+    CommandHost,
+    ConfigurationError,
+    HistoryEntry,
+    HostError,
+    Scheduler,
+    SchedulerConfig,
+    SlotKey,
+    SlotStatus,
+    SlotUpdate,
+    TransportTimeoutError,
+    WakeRequest,
+    build_wake_envelope,
+)
+from harborcal.hosts import orphans_in
+from harborcal.testing import InMemoryCalendar
+
+PATIENCE = 20.0
+pytestmark = pytest.mark.timeout(60)
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", code, *arguments]
+
+
+class Office:
+    """One agent whose wakes a host gets; its calendar says when something was settled."""
+
+    def __init__(self, host: CommandHost, **config: Any) -> None:
+        self.calendar = InMemoryCalendar(agents=["ada"])
+        self.calendar.add_slot("ada", event_type="job", event_data={"type": "Task", "code": "T-1"}, priority=5)
+        self.host = host
+        self.wakes: list[WakeRequest] = []
+        self.scheduler = Scheduler(
+            self.calendar,
+            self,
+            lambda: [Agent(id="ada")],
+            config=SchedulerConfig(**config),
+            message=build_wake_envelope,
+        )
+
+    def wake_agent(self, wake: WakeRequest) -> None:
+        self.wakes.append(wake)
+        self.host.wake_agent(wake)
+
+    def log(self, *_: object) -> None: ...
+
+    def entry(self) -> HistoryEntry:
+        """Wait until the slot is settled; tell how."""
+        entries: tuple[HistoryEntry, ...] = until(lambda: self.scheduler.status().history)
+        return entries[0]
+
+    def close(self) -> None:
+        self.host.close()
+        self.scheduler.stop()
+
+
+def until(look: Callable[[], Any]) -> Any:
+    pause = threading.Event()
+    for _ in range(int(PATIENCE / 0.02)):
+        if found := look():
+            return found
+        pause.wait(0.02)
+    raise AssertionError("it never came")
+
+
+@contextlib.contextmanager
+def office(host: CommandHost, **config: Any) -> Iterator[Office]:
+    with contextlib.closing(Office(host, **config)) as one:
+        assert one.scheduler.tick().woken == ("ada",)
+        yield one
+
+
+def test_a_command_that_ends_well_is_complete_with_its_last_line() -> None:
+    with office(CommandHost(python("print('a'); print('reviewed 3 files'); print()"))) as one:
+        entry = one.entry()
+        assert (entry.status, entry.summary) == (SlotStatus.FINISHED, "reviewed 3 files")
+
+
+def test_a_command_that_fails_is_aborted_with_the_tail_of_what_it_said() -> None:
+    with office(CommandHost(python("import sys; sys.exit('x' * 3000 + ' no such tool')"))) as one:
+        entry = one.entry()
+        assert entry.status is SlotStatus.ABORTED
+        assert entry.reason.startswith("exit code 1: x")
+        assert entry.reason.endswith("no such tool")
+
+
+def test_a_command_that_is_killed_says_by_what() -> None:
+    with office(CommandHost(python("import os; os.kill(os.getpid(), 9)"))) as one:
+        assert one.entry().reason == "killed by SIGKILL"
+
+
+def test_the_message_is_on_standard_input_and_the_facts_in_the_environment(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, json; text = sys.stdin.read();"
+        "facts = {k: v for k, v in os.environ.items() if k.startswith('HARBORCAL_')};"
+        "told = [text.splitlines()[0], '<harborcal-wake' in text, facts, os.getcwd(), os.environ.get('OWN')];"
+        "json.dump(told, open('told', 'w'))"
+    )
+    host = CommandHost(
+        python(code),
+        directory=tmp_path,
+        environment={"OWN": "yes"},
+        credentials=lambda agent_id: {"HARBORCAL_TOKEN": f"token of {agent_id}"},
+    )
+    with office(host) as one:
+        one.entry()
+        line, has_block, facts, directory, own = json.loads((tmp_path / "told").read_text())
+        assert line == "[calendar job Task/T-1] please handle this"
+        assert has_block
+        assert (directory, own) == (str(tmp_path), "yes")
+        wake = one.wakes[0]
+        assert facts["HARBORCAL_AGENT"] == "ada"
+        assert facts["HARBORCAL_WAKE_ID"] == wake.wake_id
+        assert facts["HARBORCAL_SLOT"] == wake.slot.ident
+        assert facts["HARBORCAL_CODE"] == "T-1"
+        assert facts["HARBORCAL_TOKEN"] == "token of ada"
+        assert facts["HARBORCAL_REMINDER"] == "0"
+
+
+def test_the_message_may_be_an_argument_and_no_shell_reads_it(tmp_path: Path) -> None:
+    code = "import sys; print(sys.argv[1].startswith('ask: [calendar job Task/$(touch pwned)]'))"
+    host = CommandHost(python(code, "ask: {message}"), message="argument", directory=tmp_path)
+    one = Office(host)
+    with contextlib.closing(one):
+        data = {"type": "Task", "code": "$(touch pwned)"}
+        one.calendar.add_slot("ada", event_type="job", event_data=data, priority=9)
+        one.scheduler.tick()
+        assert one.entry().summary == "True"
+    assert not list(tmp_path.iterdir())
+
+
+def test_our_secrets_are_not_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARBORCAL_API_KEY", "canary")
+    monkeypatch.setenv("SOME_KEY", "canary")
+    monkeypatch.setenv("WANTED", "this")
+    code = "import os; print('canary' in os.environ.values(), os.environ.get('WANTED'), 'PATH' in os.environ)"
+    for inherit, told in ((("WANTED",), "False this True"), (True, "True this True")):
+        with office(CommandHost(python(code), inherit=inherit)) as one:
+            assert one.entry().summary == told
+    with office(CommandHost(python("import os; print('HARBORCAL_API_KEY' in os.environ)"), inherit=True)) as one:
+        assert one.entry().summary == "False"
+
+
+def test_an_agent_that_has_reported_itself_is_not_reported_of_again() -> None:
+    with office(CommandHost(python("import sys; sys.stdin.read(); sys.exit(3)"))) as one:
+        one.scheduler.complete("ada", "by myself")
+        until(lambda: not one.host.running)
+        assert [entry.summary for entry in one.scheduler.status().history] == ["by myself"]
+
+
+def test_a_command_whose_slot_is_aborted_is_ended_with_its_whole_group(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time, pathlib\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "pathlib.Path('child').write_text(str(child.pid)); pathlib.Path('child').rename('pid')\n"
+        "time.sleep(600)"
+    )
+    with office(CommandHost(python(code), directory=tmp_path, linger=0.0, grace=0.1)) as one:
+        until((tmp_path / "pid").exists)
+        child = int((tmp_path / "pid").read_text())
+        one.scheduler.abort("ada", "not needed any more")
+        until(lambda: not one.host.running)
+        until(lambda: not is_there(child))
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_command_that_ignores_being_asked_is_ended_all_the_same() -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+    with office(CommandHost(python(code), time_limit=1.0, grace=0.2)) as one:
+        assert one.entry().reason == "over its time limit of 1 s"
+        until(lambda: not one.host.running)
+
+
+def test_closing_ends_what_runs_and_aborts_its_slots() -> None:
+    with office(CommandHost(python("import time; time.sleep(600)"), grace=0.2)) as one:
+        one.host.close()
+        assert one.entry().reason == "ended with its host"
+        assert one.host.running == ()
+        with pytest.raises(HostError, match="closed"):
+            one.host.wake_agent(one.wakes[0])
+
+
+def test_a_grandchild_that_keeps_the_outputs_open_keeps_nobody_waiting(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, pathlib\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "pathlib.Path('pid').write_text(str(child.pid)); print('done')"
+    )
+    with office(CommandHost(python(code), directory=tmp_path)) as one:
+        assert one.entry().summary == "done"
+        child = int((tmp_path / "pid").read_text())
+        assert is_there(child), "what a command leaves behind on purpose goes on"
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_command_that_does_not_read_its_message_is_no_hindrance() -> None:
+    with office(CommandHost(python("print('did not read')"))) as one:
+        assert one.entry().summary == "did not read"
+
+
+def test_output_is_kept_in_bounded_files_that_others_cannot_read(tmp_path: Path) -> None:
+    code = "import sys; print('first'); sys.stdout.write('x' * 500_000); print('\\nlast'); sys.stderr.write('hm')"
+    with office(CommandHost(python(code), output=tmp_path, max_output=10_000)) as one:
+        assert one.entry().summary == "last"
+        until(lambda: not one.host.running)
+    (out,) = tmp_path.glob("ada/*.out")
+    (err,) = tmp_path.glob("ada/*.err")
+    text = out.read_text()
+    assert text.startswith("first\n")
+    assert text.endswith("\nlast\n")
+    assert "bytes left out" in text
+    assert len(text) < 10_100
+    assert err.read_text() == "hm"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert orphans_in(tmp_path) == ()
+
+
+def test_old_outputs_are_removed(tmp_path: Path) -> None:
+    host = CommandHost(python("print('x')"), output=tmp_path, keep=2)
+    one = Office(host)
+    with contextlib.closing(one):
+        for number in range(5):
+            one.calendar.add_slot("ada", event_data={"code": f"T-{number}"})
+            until(lambda: not host.running)
+            one.scheduler.tick()
+        until(lambda: not host.running)
+    assert len(list(tmp_path.glob("ada/*.out"))) == 2
+
+
+def test_a_reminder_of_a_command_that_runs_starts_no_second_one() -> None:
+    with office(CommandHost(python("import time; time.sleep(600)"), grace=0.1)) as one:
+        one.host.wake_agent(one.wakes[0])
+        assert one.host.running == ("ada",)
+
+
+def test_after_a_crash_a_living_command_is_not_started_twice_and_an_older_one_is_ended(tmp_path: Path) -> None:
+    earlier = CommandHost(python("import time; time.sleep(600)"), output=tmp_path, grace=0.1)
+    with office(earlier) as one:
+        (orphan,) = orphans_in(tmp_path)
+        assert (orphan.agent_id, orphan.wake_id) == ("ada", one.wakes[0].wake_id)
+        later = CommandHost(python("print('again')"), output=tmp_path)
+        later.wake_agent(one.wakes[0])
+        assert later.running == (), "it is at it still"
+        orphan.end(at_once=True)
+        until(lambda: not orphan.is_alive)
+        until(lambda: not earlier.running)
+    assert orphans_in(tmp_path) == ()
+
+
+def test_without_reports_by_exit_the_agent_alone_reports() -> None:
+    with office(CommandHost(python("print('x')"), reports_by_exit=False)) as one:
+        until(lambda: not one.host.running)
+        assert [active.agent_id for active in one.scheduler.status().active] == ["ada"]
+
+
+def test_a_report_that_meets_an_outage_is_made_again() -> None:
+    one = Office(CommandHost(python("print('done')")))
+    with contextlib.closing(one):
+        refused = threading.Event()
+
+        def once(_agent: str, _slot: SlotKey, update: SlotUpdate) -> None:
+            if not refused.is_set() and update.status is SlotStatus.FINISHED:
+                refused.set()
+                raise TransportTimeoutError("cable")
+
+        one.calendar.before_update = once
+        one.scheduler.tick()
+        assert one.entry().summary == "done"
+        assert refused.is_set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"command": []}, "list of texts"),
+        ({"command": "ls -l"}, "list of texts"),
+        ({"command": ["no-such-program-here"]}, "is not there"),
+        ({"command": ["sh"], "message": "mail"}, "stdin"),
+        ({"command": ["sh"], "directory": "/no/such/place"}, "is not there"),
+        ({"command": ["sh"], "time_limit": 0}, "time_limit"),
+        ({"command": ["sh"], "environment": {"A=B": "x"}}, "environment"),
+        ({"command": ["sh"], "inherit": "PATH"}, "list of names"),
+        ({"command": ["sh"], "keep": 0}, "keep"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        CommandHost(**arguments)
+
+
+def test_a_program_that_has_gone_is_a_failed_wake(tmp_path: Path) -> None:
+    program = tmp_path / "agent"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    one = Office(CommandHost([str(program)]))
+    program.unlink()
+    with contextlib.closing(one):
+        assert one.scheduler.tick().failed_wakes == ("ada",)
+        assert "cannot be started" in one.entry().reason

@@ -1,0 +1,232 @@
+"""Agents behind a webhook: a real server on loopback."""
+
+import contextlib
+import datetime as dt
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from harborcal import Agent, ConfigurationError, HostError, Report, Scheduler, Slot, WakeRequest, WebhookHost
+from harborcal.hosts import HostContext, HostsByAgent, host_named, verify_signature
+from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, RecordingHost
+
+SECRET = "a secret of some length"
+NINE = dt.datetime(2026, 3, 2, 9, 0, tzinfo=dt.UTC)
+
+
+class Hook(http.server.HTTPServer):
+    """Takes wakes, and answers what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.taken: list[tuple[dict[str, str], bytes]] = []
+        self.status = 204
+        self.headers: dict[str, str] = {}
+        self.hang = threading.Event()
+        self.is_hanging = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/wakes?team=a"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        hook = cast(Hook, self.server)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        hook.taken.append(({**self.headers, "path": self.path}, body))
+        if hook.is_hanging:
+            hook.hang.wait(10)
+        self.send_response(hook.status)
+        for name, value in hook.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with contextlib.closing(Serving()) as serving:
+        yield serving.hook
+
+
+class Serving:
+    def __init__(self) -> None:
+        self.hook = Hook()
+        self._thread = threading.Thread(target=self.hook.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self.hook.hang.set()
+        self.hook.shutdown()
+        self._thread.join()
+        self.hook.server_close()
+
+
+def wake_of(**changes: Any) -> WakeRequest:
+    given: dict[str, Any] = {
+        "agent_id": "ada",
+        "message": "[calendar slot 7] scheduled work — please proceed",
+        "source": "calendar:7",
+        "slot": Slot(id=7, event_data={"code": "T-1"}),
+        "attempt": 1,
+        "wake_id": "w-1",
+        "woken_at": NINE,
+        "report": cast(Report, None),
+    }
+    return WakeRequest(**given | changes)
+
+
+def test_a_wake_is_posted_whole_signed_and_with_its_key(hook: Hook) -> None:
+    clock = FakeClock()
+    with contextlib.closing(
+        WebhookHost(hook.url, secret=SECRET, credentials=lambda agent_id: {"token": f"of {agent_id}"}, clock=clock)
+    ) as host:
+        host.wake_agent(wake_of())
+        host.wake_agent(wake_of(reminder=True))
+    (headers, body), (again, _) = hook.taken
+    told = json.loads(body)
+    assert told["version"] == 1
+    assert (told["agent_id"], told["wake_id"], told["attempt"], told["reminder"]) == ("ada", "w-1", 1, False)
+    assert told["message"] == wake_of().message
+    assert told["slot"]["event_data"] == {"code": "T-1"}
+    assert told["report"] == {"token": "of ada"}
+    assert headers["path"] == "/wakes?team=a"
+    assert (headers["Idempotency-Key"], again["Idempotency-Key"]) == ("w-1", "w-1-reminder")
+    signature = headers["X-Harborcal-Signature"]
+    assert verify_signature(SECRET, body, signature, now=clock.now())
+
+
+def test_a_signature_is_of_this_body_this_secret_and_this_time(hook: Hook) -> None:
+    clock = FakeClock()
+    with contextlib.closing(WebhookHost(hook.url, secret=SECRET, clock=clock)) as host:
+        host.wake_agent(wake_of())
+    ((headers, body),) = hook.taken
+    signature, now = headers["X-Harborcal-Signature"], clock.now()
+    late = dt.timedelta(seconds=301)
+    assert verify_signature(SECRET, body, signature, now=now + late, tolerance=302)
+    for secret, sent, told, at in (
+        ("another secret of some length", body, signature, now),
+        (SECRET, body + b" ", signature, now),
+        (SECRET, body, signature, now + late),
+        (SECRET, body, signature, now - late),
+        (SECRET, body, None, now),
+        (SECRET, body, "t=,v1=", now),
+        (SECRET, body, signature.replace("v1=", "v1=é"), now),
+        (SECRET, body, signature[:-1], now),
+    ):
+        assert not verify_signature(secret, sent, told, now=at)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_webhook_that_takes_the_wake_has_woken_its_agent(hook: Hook, status: int) -> None:
+    hook.status = status
+    with contextlib.closing(WebhookHost(hook.url)) as host:
+        host.wake_agent(wake_of())
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 429, 500])
+def test_anything_else_is_a_failed_wake(hook: Hook, status: int) -> None:
+    hook.status = status
+    hook.headers = {"Location": "http://127.0.0.1:9/elsewhere"}
+    with contextlib.closing(WebhookHost(hook.url)) as host, pytest.raises(HostError):
+        host.wake_agent(wake_of())
+    assert len(hook.taken) == 1, "a redirect is not followed, and nothing is tried again by itself"
+
+
+def test_a_webhook_that_hangs_holds_its_wake_up_no_longer_than_the_timeout(hook: Hook) -> None:
+    hook.is_hanging = True
+    with (
+        contextlib.closing(WebhookHost(hook.url, timeout=0.2)) as host,
+        pytest.raises(HostError, match=r"within 0\.2 s"),
+    ):
+        host.wake_agent(wake_of())
+
+
+def test_secrets_are_in_no_repr_and_go_nowhere_unprotected() -> None:
+    assert SECRET not in repr(WebhookHost("https://hooks.example/x?key=1", secret=SECRET))
+    assert "key=1" not in repr(WebhookHost("https://hooks.example/x?key=1", secret=SECRET))
+    with pytest.raises(ConfigurationError, match="https"):
+        WebhookHost("http://hooks.example/x", secret=SECRET)
+    with pytest.raises(ConfigurationError, match="https"):
+        WebhookHost("http://hooks.example/x", credentials=lambda _: {})
+    with pytest.raises(ConfigurationError, match="16 characters"):
+        WebhookHost("https://hooks.example", secret="short")
+
+
+# --- by agent, by name ----------------------------------------------------------------------------------------------
+
+
+def test_each_agents_wakes_go_to_its_own_host() -> None:
+    hosts = {"ada": RecordingHost(), "ben": RecordingHost()}
+    clock = FakeClock()
+    calendar = InMemoryCalendar(clock, agents=["ada", "ben", "cat"])
+    for agent_id in ("ada", "ben", "cat"):
+        calendar.add_slot(agent_id)
+    agents = [Agent(id=agent_id) for agent_id in ("ada", "ben", "cat")]
+    scheduler = Scheduler(calendar, HostsByAgent(hosts), lambda: agents, clock=clock, runner=CallerRunner())
+    report = scheduler.tick()
+    assert report.woken == ("ada", "ben")
+    assert report.failed_wakes == ("cat",)
+    assert [wake.agent_id for host in hosts.values() for wake in host.wakes] == ["ada", "ben"]
+    scheduler.stop()
+
+
+def context(folder: Path) -> HostContext:
+    return HostContext(agent_id="ada", folder=folder)
+
+
+def test_hosts_are_made_by_name(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(SECRET + "\n")
+    made = [
+        host_named("command", {"command": ["sh", "-c", "true"]}, context(tmp_path)),
+        host_named("webhook", {"url": "https://hooks.example", "secret_file": "key"}, context(tmp_path)),
+        host_named("callback", {"function": "builtins:print"}, context(tmp_path)),
+    ]
+    assert [type(host).__name__ for host in made] == ["CommandHost", "WebhookHost", "CallbackHost"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("telephone", {}, "there is no host 'telephone'; there are callback, command, webhook"),
+        ("command", {}, "command is missing"),
+        ("command", {"command": ["sh"], "shell": True}, "unknown: shell"),
+        ("command", {"command": ["sh"], "output": "x"}, "unknown: output"),
+        ("command", {"command": ["sh"], "time_limit": "long"}, "time_limit"),
+        ("webhook", {"url": "ftp://x"}, "agent ada: host webhook: "),
+        ("webhook", {"url": "https://x", "secret_file": "missing"}, "cannot be made"),
+        ("callback", {"function": "nowhere:wake"}, "nowhere"),
+        ("callback", {}, "module:name"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_with_their_agent(
+    tmp_path: Path, name: str, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        host_named(name, settings, context(tmp_path))
+
+
+def test_other_packages_bring_hosts_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "pigeons-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: pigeons\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[harborcal.hosts]\npigeon = pigeons:make\nbroken = nothing:at_all\n")
+    (tmp_path / "pigeons.py").write_text(
+        "class Pigeon:\n    def __init__(self, color): self.color = color\n    def wake_agent(self, wake): ...\n"
+        "def make(settings, context): return Pigeon(settings['color'] + ' for ' + context.agent_id)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    host: Any = host_named("pigeon", {"color": "grey"}, context(tmp_path))
+    assert host.color == "grey for ada"
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        host_named("broken", {}, context(tmp_path))
+    with pytest.raises(ConfigurationError, match="cannot be made: 'color'"):
+        host_named("pigeon", {}, context(tmp_path))
