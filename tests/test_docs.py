@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from harborcal import HttpTransport, Scheduler
+from harborcal import Agent, HttpTransport, Scheduler
 from harborcal.server import Server
+from harborcal.testing import InMemoryCalendar
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -29,7 +30,9 @@ def run(name: str, block: str) -> dict[str, Any]:
     return space
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *(ROOT / "docs" / "howto").glob("*.md"), ROOT / "llms.txt"], ids=lambda page: page.stem
+)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
@@ -119,3 +122,37 @@ def test_tomorrow_is_rehearsed_in_a_copy(
 def test_a_drawn_day_breaks_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("rehearsals.md", "drawn")["day"].violations == ()
     assert capsys.readouterr().out
+
+
+def test_the_hosts_of_the_page_wake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("hosts.md", "envelope")["scheduler"].stop()
+    run("hosts.md", "webhook")["host"].close()
+    assert run("hosts.md", "verify")["is_ours"](b"{}", {}) is False
+    host = run("hosts.md", "command")["host"]
+    calendar = InMemoryCalendar(agents=["ada"])
+    calendar.add_slot("ada", event_type="job", event_data={"code": "T-1"})
+    with contextlib.closing(host), Scheduler(calendar, host, lambda: [Agent(id="ada")]) as scheduler:
+        scheduler.tick()
+        for _ in range(1_000):
+            if scheduler.status().history:
+                break
+            threading.Event().wait(0.02)
+        assert scheduler.status().history[0].summary == "handled T-1"
+
+
+def test_the_control_api_of_the_page_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    space = run("control.md", "serve")
+    assert capsys.readouterr().out == "new\n{'agent_id': 'reviewer', 'verdicts': []}\n"
+    space["scheduler"].stop()
+    space["server"].close()
+
+
+def test_the_tools_of_the_page_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    space = run("tools.md", "host")
+    assert space["result"].is_error, "nobody was woken"
+    assert "harborcal_calendar_why" in capsys.readouterr().out
+    space["scheduler"].stop()
