@@ -139,7 +139,18 @@ class UpdateRefusedError(CalendarRefusedError):
 
 
 class JournalError(HarborcalError):
-    """The journal is damaged, in use or full. What was to be written was not, and what it speaks of was not done."""
+    """The journal is damaged, in use or full. What was to be written was not, and what it speaks of was not done.
+
+    Attributes:
+        damaged: Whether the file itself is not what was written: no patience helps, and a new one has to be begun.
+    """
+
+    def __init__(self, message: str, damaged: bool = False) -> None:
+        super().__init__(message, damaged)
+        self.damaged = damaged
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class CalendarError(HarborcalError):

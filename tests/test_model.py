@@ -16,6 +16,7 @@ from harborcal import (
     CalendarUnavailableError,
     ConfigurationError,
     HistoryEntry,
+    JournalError,
     NoActiveSlotError,
     PluginInfo,
     SchedulerConfig,
@@ -153,6 +154,7 @@ def test_a_seed_is_a_whole_number() -> None:
         CalendarUnavailableError("down", 503, 7.5),
         CalendarRefusedError(409, "conflict", True),
         UpdateRefusedError(404, "Slot not found"),
+        JournalError("the journal is damaged", damaged=True),
     ],
 )
 def test_errors_survive_being_copied_and_pickled(error: Exception) -> None:

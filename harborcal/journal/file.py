@@ -177,7 +177,8 @@ class JournalFile:
     def _damaged(self, what: str) -> JournalError:
         return JournalError(
             f"the journal {self._path} is damaged: {clean(what, 200)}. It is left as it is: move it away to begin a new"
-            " one, and what was under way is then known to the calendar only"
+            " one, and what was under way is then known to the calendar only",
+            damaged=True,
         )
 
     def _put_back(
@@ -360,7 +361,9 @@ def _check_place(path: Path) -> None:
         if found.st_uid != os.geteuid():
             raise JournalError(f"the journal {file} belongs to another user")
         if file == path and not found.st_size:
-            raise JournalError(f"the journal {path} is damaged: it is empty. Move it away to begin a new one")
+            raise JournalError(
+                f"the journal {path} is damaged: it is empty. Move it away to begin a new one", damaged=True
+            )
 
 
 def _keep_private(path: Path) -> None:
@@ -420,7 +423,8 @@ def _translated(path: Path) -> Iterator[None]:
         raise JournalError(
             f"the journal {path} is damaged: {words}. It is left as it is: move it away to begin a new one"
             if damaged
-            else f"the journal {path} cannot be used: {words}"
+            else f"the journal {path} cannot be used: {words}",
+            damaged,
         ) from error
     except (OSError, UnicodeError, ValueError, OverflowError) as error:
         raise JournalError(f"the journal {path} cannot be used: {clean(str(error), 200)}") from error

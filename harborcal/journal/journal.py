@@ -131,7 +131,8 @@ class Journal:
             for row in self._file.rows["letters"].values():
                 self._letters.put(Letter.decode(row[-1]))
         except _UNREADABLE as error:
-            raise JournalError(f"the journal {self._path} cannot be read: {clean(str(error), 200)}") from error
+            words = clean(str(error), 200)
+            raise JournalError(f"the journal {self._path} cannot be read: {words}", damaged=True) from error
 
     # --- attempts ---------------------------------------------------------------------------------------------------
 

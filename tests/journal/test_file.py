@@ -237,6 +237,21 @@ def test_a_file_that_is_no_journal_is_refused(path: Path, content: bytes) -> Non
     refused(path, "damaged")
 
 
+def test_only_a_file_that_is_not_what_was_written_is_called_damaged(path: Path) -> None:
+    with opened(path), pytest.raises(JournalError, match="in use") as in_use:
+        Journal(path, clock=FakeClock(), patience=0.0)
+    assert not in_use.value.damaged
+    with raw(path) as connection:
+        connection.execute("DELETE FROM proof")
+    with pytest.raises(JournalError, match="its proof is gone") as damage:
+        Journal(path, clock=FakeClock(), patience=0.0)
+    assert damage.value.damaged
+    path.write_bytes(b"")
+    with pytest.raises(JournalError, match="it is empty") as emptied:
+        Journal(path, clock=FakeClock(), patience=0.0)
+    assert emptied.value.damaged
+
+
 def test_another_programs_database_is_refused(path: Path) -> None:
     with raw(path) as connection:
         connection.execute("CREATE TABLE notes (text)")
