@@ -1,0 +1,26 @@
+"""The command line: a calendar for agents from a terminal, a script or a service manager.
+
+Read in this order: `main` (which commands there are), `settings` (what they go by, and where each value came from),
+`context` (how a command gets its settings), `output` and `failures` (what is said, and exit codes), `times` and
+`recurrences` (what people write), `calendars` (the calendar that is meant), then `commands/`, and `reference`
+(docs/cli.md).
+
+It comes with the extra ``cli``: ``pip install 'harborcal[cli]'``.
+"""
+
+import importlib.util
+import sys
+
+from harborcal.errors import MissingExtraError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line with the arguments of this process; it ends by `SystemExit`."""
+    if not all(map(importlib.util.find_spec, ("click", "rich"))):
+        sys.stderr.write(f"harborcal: {MissingExtraError('the command line', 'cli')}\n")
+        raise SystemExit(1)
+    from harborcal.cli.main import main as group
+
+    group(prog_name="harborcal")

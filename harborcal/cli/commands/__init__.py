@@ -1,0 +1,1 @@
+"""The commands, one module for each family. Which there are stands in `harborcal.cli.main`."""

@@ -1,0 +1,97 @@
+"""Which commands there are. Each one's module is imported when it is called for, so that none waits for another's."""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import click
+from click.shell_completion import shell_complete
+
+from harborcal.cli.context import Asked
+from harborcal.cli.failures import exit_codes
+from harborcal.version import __version__
+
+NAME = "harborcal"
+COMPLETE_VARIABLE = "_HARBORCAL_COMPLETE"
+"""The variable by which completion scripts ask; what they ask is its value."""
+
+COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Begin": {
+        "config": "harborcal.cli.commands.config:config",
+    },
+}
+"""Each command's home, ``module:attribute``, by the heading that the help lists it under."""
+
+_HOMES = {name: home for homes in COMMANDS.values() for name, home in homes.items()}
+
+
+class _Group(click.Group):
+    """A group whose commands are where `COMMANDS` says, and whose failures are told in words."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        home = _HOMES.get(cmd_name)
+        if home is None:
+            return None
+        module, attribute = home.split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{home} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, homes in COMMANDS.items():
+            found = [(name, self.get_command(ctx, name)) for name in homes]
+            with formatter.section(heading):
+                formatter.write_dl([(name, _summary(command)) for name, command in found if command is not None])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=_HOMES, ctx=ctx) from error
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: object
+    ) -> NoReturn:
+        """Run a command and end by `SystemExit` with the code that fits.
+
+        Click's own would end a call whose reader has gone, or that was interrupted, with codes that mean other things.
+        """
+        name = prog_name or NAME
+        if instruction := os.environ.get(COMPLETE_VARIABLE):
+            raise SystemExit(shell_complete(self, {}, NAME, COMPLETE_VARIABLE, instruction))
+        with exit_codes(), self.make_context(name, list(sys.argv[1:] if args is None else args)) as context:
+            self.invoke(context)
+        raise SystemExit(0)
+
+
+def _summary(command: click.Command) -> str:
+    return command.get_short_help_str(limit=100)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", metavar="FILE", help="The configuration; harborcal.toml in this folder by default.")
+@click.option("--calendar", metavar="URL", help="The carried calendar, as sqlite:///path/to/calendar.db.")
+@click.option("--backend", metavar="URL", help="A HarborForge backend instead of the carried calendar.")
+@click.option("--zone", metavar="NAME", help="The time zone that times are read and shown in, as Europe/Berlin.")
+@click.option("--state", metavar="FOLDER", help="Where the daemon keeps its journal, lock and control socket.")
+@click.option("--control", metavar="ADDRESS", help="Where the daemon listens: unix:PATH or http://127.0.0.1:PORT.")
+@click.version_option(__version__, "-V", "--version", prog_name="harborcal", message="%(prog)s %(version)s")
+@click.pass_context
+def main(context: click.Context, /, **options: str | None) -> None:
+    """Run AI agents by a calendar.
+
+    Options go before environment variables (HARBORCAL_...), those before harborcal.toml, and that before what is
+    usual; `harborcal config show` tells each value and where it came from.
+
+    Exit codes: 0 done; 1 the answer is no, or something failed; 2 wrong usage; 3 wrong configuration; 4 no daemon
+    reached; 5 refused; 6 calendar or journal unusable; 7 doctor found something; 130 interrupted.
+    """
+    context.obj = Asked(options)
