@@ -54,5 +54,15 @@ def settings_of(context: click.Context) -> Settings:
     Raises:
         ConfigurationError: They make no sense.
     """
-    asked = context.find_object(Asked)
-    return (asked if asked is not None else Asked({})).settings
+    return asked(context).settings
+
+
+def asked(context: click.Context | None = None) -> Asked:
+    """Tell what was asked for before the command's name, in this call or the current one."""
+    here = context if context is not None else click.get_current_context()
+    found = here.find_object(Asked)
+    if found is None:  # while a shell completes, no command runs, and the options before it are only parsed
+        root = here.find_root()
+        texts = {name: value for name, value in root.params.items() if value is None or isinstance(value, str)}
+        found = root.obj = Asked(texts)
+    return found

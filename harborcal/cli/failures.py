@@ -68,9 +68,11 @@ def exit_code_of(error: HarborcalError) -> ExitCode:
 
 
 class FailedError(click.ClickException):
-    """A command could not do what it was asked for: the answer is no (exit code 1)."""
+    """A command could not do what it was asked for; unless another is given, the exit code is that of a no."""
 
-    exit_code = ExitCode.FAILED
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.code = exit_code
 
 
 @contextlib.contextmanager
@@ -107,7 +109,7 @@ def _tell_of_usage(error: click.ClickException) -> int:
         if isinstance(error, click.UsageError):
             error.show()
         else:
-            return _tell(error.format_message(), ExitCode(error.exit_code))
+            return _tell(error.format_message(), error.code if isinstance(error, FailedError) else ExitCode.FAILED)
     return error.exit_code
 
 

@@ -19,7 +19,23 @@ COMPLETE_VARIABLE = "_HARBORCAL_COMPLETE"
 
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Begin": {
+        "init": "harborcal.cli.commands.init:init",
         "config": "harborcal.cli.commands.config:config",
+        "agents": "harborcal.cli.commands.agents:agents",
+        "completion": "harborcal.cli.commands.completion:completion",
+    },
+    "Plan": {
+        "add": "harborcal.cli.commands.slots:add",
+        "plan": "harborcal.cli.commands.plans:plan",
+        "plans": "harborcal.cli.commands.plans:plans",
+        "cancel": "harborcal.cli.commands.cancel:cancel",
+        "import": "harborcal.cli.commands.exchange:import_file",
+        "export": "harborcal.cli.commands.exchange:export_file",
+    },
+    "Look": {
+        "today": "harborcal.cli.commands.days:today",
+        "day": "harborcal.cli.commands.days:day",
+        "simulate": "harborcal.cli.commands.simulate:simulate",
     },
 }
 """Each command's home, ``module:attribute``, by the heading that the help lists it under."""

@@ -96,11 +96,13 @@ class Answer:
         data: Plain values, as ``--json`` writes them.
         show: Tells it to a person.
         exit_code: What the command ends with, either way.
+        is_silent: Whether there is nothing to say: a subcommand will speak.
     """
 
     data: Any
     show: Callable[[Screen], None]
     exit_code: int = 0
+    is_silent: bool = False
 
 
 def json_option(function: Callable[Arguments, Answer]) -> Callable[Arguments, None]:
@@ -111,6 +113,8 @@ def json_option(function: Callable[Arguments, Answer]) -> Callable[Arguments, No
     def command(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         as_json = kwargs.pop("as_json")
         answer = function(*args, **kwargs)
+        if answer.is_silent:
+            return
         if as_json:
             click.echo(json.dumps(answer.data, indent=2))
         else:

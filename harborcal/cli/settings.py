@@ -32,6 +32,7 @@ __all__ = ["AgentSettings", "Secret", "Settings", "Value", "load_settings"]
 
 Kind = TypeVar("Kind")
 
+USUAL_CALENDAR = "calendar.db"
 TABLES: Mapping[str, tuple[str, ...]] = {
     "calendar": ("url", "backend", "claw_identifier", "api_key_file"),
     "control": ("listen",),
@@ -81,6 +82,17 @@ class Settings:
     origins: tuple[Value, ...] = dataclasses.field(default=(), repr=False)
 
     @property
+    def usual_calendar(self) -> Path:
+        """Where the carried calendar lies unless another place is named."""
+        return self.folder / USUAL_CALENDAR
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nobody has said anything of a calendar: there is no file, and no option or variable names one."""
+        named = {value.name for value in self.origins if value.origin != DEFAULT}
+        return self.file is None and not named & {"calendar.url", "calendar.backend"}
+
+    @property
     def journal(self) -> Path:
         """Where the daemon's journal lies."""
         return self.state / "journal"
@@ -105,19 +117,25 @@ class Settings:
         return self.origins
 
 
-def load_settings(options: Mapping[str, str | None], environ: Mapping[str, str], cwd: Path) -> Settings:
+def load_settings(
+    options: Mapping[str, str | None], environ: Mapping[str, str], cwd: Path, *, without_file: bool = False
+) -> Settings:
     """Put the settings together.
 
     Args:
         options: ``config``, ``calendar``, ``backend``, ``zone``, ``state``, ``control``; None for what was not given.
         environ: The environment.
         cwd: The working directory: where the file is looked for, and where paths of options and variables begin.
+        without_file: Whether to go by options and variables alone.
 
     Raises:
         ConfigurationError: The file cannot be read, has an unknown key, or a value makes no sense; it says which, and
             where it came from.
     """
-    sources = Sources.of(options, environ, cwd)
+    if without_file:
+        sources = Sources(options=options, environ=environ, cwd=cwd, file=None, tree={})
+    else:
+        sources = Sources.of(options, environ, cwd)
     sources.table("", TOP)
     for name, keys in TABLES.items():
         sources.table(name, keys)
@@ -184,7 +202,7 @@ class _Reader:
                 raise ConfigurationError(f"{backend.origin}: a backend is an http or https URL, not {masked(text)!r}")
             self._tell("calendar.backend", masked(text), backend.origin)
             return None, text
-        default = f"sqlite:///{self._sources.folder / 'calendar.db'}"
+        default = f"sqlite:///{self._sources.folder / USUAL_CALENDAR}"
         return self._value("calendar.url", url, sqlite_url_of, default), None
 
     def _zone(self) -> ZoneInfo:
