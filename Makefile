@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check lint types layers coverage bench bench-compare bench-baseline plot campaign planted format build test-wheel clean
+.PHONY: help run test check lint types layers coverage bench bench-compare bench-baseline plot campaign planted reference format build test-wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ campaign: $(READY) ## Rehearse mishaps by the thousand; CAMPAIGN="name --share 0
 
 planted: $(READY) ## Plant some thirty known bugs, one at a time: the campaigns must notice each
 	$(BIN)/python -m tests.planted $(PLANTED)
+
+reference: $(READY) ## Write docs/cli.md from the commands
+	$(BIN)/python -m harborcal.cli.reference docs/cli.md
 
 format: $(READY) ## Put the code into its format
 	$(BIN)/ruff check --fix .

@@ -11,6 +11,7 @@ from click.shell_completion import shell_complete
 
 from harborcal.cli.context import Asked
 from harborcal.cli.failures import exit_codes
+from harborcal.errors import MissingExtraError
 from harborcal.version import __version__
 
 NAME = "harborcal"
@@ -60,10 +61,17 @@ class _Group(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under their headings."""
         for heading, homes in COMMANDS.items():
-            found = [(name, self.get_command(ctx, name)) for name in homes]
             with formatter.section(heading):
-                formatter.write_dl([(name, _summary(command)) for name, command in found if command is not None])
+                formatter.write_dl([(name, self._summary(ctx, name)) for name in homes])
+
+    def _summary(self, context: click.Context, name: str) -> str:
+        try:
+            command = self.get_command(context, name)
+        except MissingExtraError as error:
+            return f"(needs harborcal[{error.extra}])"
+        return "" if command is None else command.get_short_help_str(limit=100)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -86,10 +94,6 @@ class _Group(click.Group):
         with exit_codes(), self.make_context(name, list(sys.argv[1:] if args is None else args)) as context:
             self.invoke(context)
         raise SystemExit(0)
-
-
-def _summary(command: click.Command) -> str:
-    return command.get_short_help_str(limit=100)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

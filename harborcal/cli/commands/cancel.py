@@ -7,6 +7,7 @@ import click
 
 from harborcal.cli.calendars import open_calendar, refusal_in_words
 from harborcal.cli.context import pass_settings
+from harborcal.cli.failures import ExitCode, FailedError
 from harborcal.cli.output import Answer, Screen, json_option
 from harborcal.cli.settings import Settings
 from harborcal.errors import CalendarRefusedError
@@ -36,6 +37,9 @@ def cancel(settings: Settings, what: str) -> Answer:
                 slot = calendar.cancel_slot(meant)
                 data, told = {"ident": slot.ident, **slot.to_dict()}, f"slot {meant} is {slot.status}"
         except CalendarRefusedError as error:
+            if error.status == 404:
+                what = f"plan {meant}" if isinstance(meant, int) else f"slot {meant}"
+                raise FailedError(f"there is no {what}", ExitCode.REFUSED) from error
             raise refusal_in_words(error) from error
 
     def tell(screen: Screen) -> None:
