@@ -8,7 +8,7 @@ Read in this order: `main` (which commands there are), `settings` (what they go 
 It comes with the extra ``cli``: ``pip install 'harborcal[cli]'``.
 """
 
-import importlib.util
+import io
 import sys
 
 from harborcal.errors import MissingExtraError
@@ -18,9 +18,15 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line with the arguments of this process; it ends by `SystemExit`."""
-    if not all(map(importlib.util.find_spec, ("click", "rich"))):
+    try:
+        import click  # noqa: F401 - only to see whether it is there
+        import rich  # noqa: F401
+    except ImportError:
         sys.stderr.write(f"harborcal: {MissingExtraError('the command line', 'cli')}\n")
-        raise SystemExit(1)
+        raise SystemExit(1) from None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
     from harborcal.cli.main import main as group
 
     group(prog_name="harborcal")

@@ -9,7 +9,7 @@ from harborcal.cli.failures import ExitCode, FailedError
 from harborcal.cli.settings import Settings
 from harborcal.cli.sources import nearest
 from harborcal.cli.values import masked
-from harborcal.errors import CalendarRefusedError, ConfigurationError
+from harborcal.errors import CalendarError, CalendarRefusedError, ConfigurationError
 from harborcal.model import Slot
 from harborcal.policy import due_at
 from harborcal.transport import DayReader
@@ -34,7 +34,10 @@ def open_calendar(settings: Settings) -> Calendar:
             f"there is no harborcal.toml in {settings.folder}, and no calendar: `harborcal init` makes both, "
             "`--config FILE` or HARBORCAL_CONFIG names another"
         )
-    calendar = Calendar(settings.calendar_url)
+    try:
+        calendar = Calendar(settings.calendar_url)
+    except CalendarError as error:
+        raise CalendarError(f"{settings.calendar_url.removeprefix('sqlite:///')}: {error}") from error
     try:
         register(calendar, settings)
     except BaseException:

@@ -92,8 +92,8 @@ def exit_codes() -> Iterator[None]:
     except HarborcalError as error:
         code = _tell(str(error), exit_code_of(error))
     except OSError as error:
+        _let_go_of_stdout()
         if error.errno == errno.EPIPE:
-            _let_go_of_stdout()
             raise SystemExit(ExitCode.READER_GONE) from None
         code = _tell(_words_of(error), ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - the last door: nobody wants a traceback for a slip of ours
@@ -129,7 +129,15 @@ def _words_of(error: OSError) -> str:
 
 
 def _let_go_of_stdout() -> None:
-    """Let the interpreter flush into nothing at its end: what is still buffered has no reader."""
+    """Let the interpreter flush into nothing at its end, where what is still buffered cannot be written."""
+    try:
+        sys.stdout.flush()
+    except ValueError:
+        return
+    except OSError:
+        pass
+    else:
+        return
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:

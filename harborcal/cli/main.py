@@ -96,7 +96,7 @@ class _Group(click.Group):
         raise SystemExit(0)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(NAME, cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--config", metavar="FILE", help="The configuration; harborcal.toml in this folder by default.")
 @click.option("--calendar", metavar="URL", help="The carried calendar, as sqlite:///path/to/calendar.db.")
 @click.option("--backend", metavar="URL", help="A HarborForge backend instead of the carried calendar.")

@@ -28,11 +28,14 @@ def simulate(settings: Settings, agent: tuple[str, ...], first: str, days: int, 
     """Rehearse tomorrow in seconds: who is overbooked, what begins late or never.
 
     The real scheduler works on a copy of the calendar in memory, with the settings of [scheduler]; agents take as long
-    as estimated. Nothing is changed, nobody is woken. The exit code is 1 where something happened that must never be.
+    as estimated. Days and times are UTC. Nothing is changed, nobody is woken. The exit code is 1 where something
+    happened that must never be.
     """
     with read_as("--from"):
         day = parse_day(first, now().astimezone(settings.zone).date())
-        start = dt.datetime.combine(day, dt.time(), settings.zone).astimezone(dt.UTC)
+        # From midnight in UTC, whatever the zone: a date's slots are listed together, so that a rehearsal that begins
+        # on the evening of a date would find its whole day undone, and call it late.
+        start = dt.datetime.combine(day, dt.time(), dt.UTC)
     with contextlib.closing(open_calendar(settings)) as calendar:
         chosen = [check_agent(calendar, agent_id) for agent_id in dict.fromkeys(agent)] or None
         with Screen().progress(f"rehearsing {days} day(s)"):

@@ -21,7 +21,14 @@ from harborcal.errors import CalendarRefusedError
 @click.command()
 @click.argument("agent", type=AGENT)
 @click.argument("when")
-@click.option("--for", "duration", metavar="TIME", default="30m", show_default=True, help="How long: 25m, 50m; special time up to 3h.")
+@click.option(
+    "--for",
+    "duration",
+    metavar="TIME",
+    default="30m",
+    show_default=True,
+    help="How long: 25m, 50m; special time up to 3h.",
+)
 @apply(WORK_OPTIONS)
 @click.option("--tz", metavar="NAME", help="The time zone of WHEN; that of the settings by default.")
 @json_option
