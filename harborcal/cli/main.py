@@ -91,17 +91,29 @@ class _Group(click.Group):
         name = prog_name or NAME
         if instruction := os.environ.get(COMPLETE_VARIABLE):
             raise SystemExit(shell_complete(self, {}, NAME, COMPLETE_VARIABLE, instruction))
-        with exit_codes(), self.make_context(name, list(sys.argv[1:] if args is None else args)) as context:
-            self.invoke(context)
+        with exit_codes():
+            try:
+                with self.make_context(name, list(sys.argv[1:] if args is None else args)) as context:
+                    self.invoke(context)
+            except click.NoSuchOption as error:
+                own = [spelt for option in self.params for spelt in option.opts]
+                if error.option_name not in own:
+                    raise
+                words = f"{error.option_name} stands before the command's name: {name} {error.option_name} ..."
+                raise click.NoSuchOption(error.option_name, words, ctx=error.ctx) from error
         raise SystemExit(0)
 
 
 @click.group(NAME, cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--config", metavar="FILE", help="The configuration; harborcal.toml in this folder by default.")
+@click.option(
+    "--config", type=click.Path(), metavar="FILE", help="The configuration; harborcal.toml in this folder by default."
+)
 @click.option("--calendar", metavar="URL", help="The carried calendar, as sqlite:///path/to/calendar.db.")
 @click.option("--backend", metavar="URL", help="A HarborForge backend instead of the carried calendar.")
 @click.option("--zone", metavar="NAME", help="The time zone that times are read and shown in, as Europe/Berlin.")
-@click.option("--state", metavar="FOLDER", help="Where the daemon keeps its journal, lock and control socket.")
+@click.option(
+    "--state", type=click.Path(), metavar="FOLDER", help="Where the daemon keeps its journal, lock and control socket."
+)
 @click.option("--control", metavar="ADDRESS", help="Where the daemon listens: unix:PATH or http://127.0.0.1:PORT.")
 @click.version_option(__version__, "-V", "--version", prog_name="harborcal", message="%(prog)s %(version)s")
 @click.pass_context

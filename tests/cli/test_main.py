@@ -82,6 +82,12 @@ def test_a_command_that_is_misspelt_is_guessed(bare: Harbor) -> None:
     assert "Did you mean 'show'?" in bare.fails(2, "config", "shw")
 
 
+def test_an_option_behind_the_command_that_stands_before_it_is_told_its_place(bare: Harbor) -> None:
+    complaint = bare.fails(2, "today", "--config", "x")
+    assert "--config stands before the command's name: harborcal --config ..." in complaint
+    assert "stands before" not in bare.fails(2, "today", "--confg", "x")
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -63,27 +62,19 @@ def _target(folder: Path | None, config: str | None) -> Path:
 
 
 def _write(target: Path, text: str, *, force: bool) -> None:
-    """Write the file whole or not at all; never over another that nobody wants to lose.
+    """Write the file, whole or not at all; over another only where that is wanted.
 
     Raises:
         FailedError: There is one.
         OSError: It cannot be written.
     """
-    if not force and (target.exists() or target.is_symlink()):
-        raise FailedError(f"{target} is there already; --force writes it anew")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    there = target.with_name(f".{target.name}.new") if force else target
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with there.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
-        Path(name).chmod(0o644)
-        if force:
-            Path(name).replace(target)
-        else:
-            os.link(name, target)  # fails where somebody was quicker
-            Path(name).unlink()
+        there.replace(target)
     except FileExistsError as error:
-        Path(name).unlink(missing_ok=True)
         raise FailedError(f"{target} is there already; --force writes it anew") from error
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except OSError:
+        there.unlink(missing_ok=True)
         raise
