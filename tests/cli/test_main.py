@@ -1,6 +1,5 @@
 """The group itself: its table, its help, its reference, and what errors become."""
 
-import os
 from pathlib import Path
 
 import click
@@ -130,9 +129,3 @@ def test_a_locked_slot_is_refused_in_words(harbor: Harbor) -> None:
     assert "lock" in harbor.fails(5, "cancel", "1")
     with harbor.calendar() as calendar:
         assert calendar.slot(slot.key).status is SlotStatus.NOT_STARTED
-
-
-def test_importing_the_command_line_touches_nothing(bare: Harbor) -> None:
-    before = dict(os.environ)
-    assert not list(bare.folder.iterdir())
-    assert dict(os.environ) == before
