@@ -68,6 +68,7 @@ class SoleProcess:
         """Let the role go, if this process has it."""
         if self.is_held:
             os.ftruncate(self._file, 0)
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # also for the copy of a child that was forked just now
             self._close()
 
     def _close(self) -> None:

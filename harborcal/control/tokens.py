@@ -84,14 +84,12 @@ class Tokens:
         """Tell whose token it is; None where it is nobody's."""
         if not isinstance(token, str) or len(token) > _LONGEST or not token.isascii():
             return None
+        if hmac.compare_digest(token, self.operator):
+            return Caller(None)
         kind, _, rest = token.partition(".")
-        if kind == _OPERATOR:
-            return Caller(None) if hmac.compare_digest(rest, self._mark(_OPERATOR, "")) else None
-        name, _, mark = rest.partition(".")
-        agent_id = _decoded(name)
-        if kind != _AGENT or agent_id is None:
-            return None
-        return Caller(agent_id) if hmac.compare_digest(mark, self._mark(_AGENT, agent_id)) else None
+        agent_id = _decoded(rest.partition(".")[0]) if kind == _AGENT else None
+        is_right = agent_id is not None and hmac.compare_digest(token, self.for_agent(agent_id))
+        return Caller(agent_id) if is_right else None
 
     def _mark(self, kind: str, name: str) -> str:
         digest = hmac.digest(self._secret, f"harborcal/{kind}/{name}".encode(), "sha256")

@@ -1,0 +1,218 @@
+"""The line to the control API: where it may be, who may reach it, and what is no answer."""
+
+import contextlib
+import http.client
+import json
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harborcal import Agent, ConfigurationError, ControlError, OutboxTransport, Scheduler
+from harborcal.control import Address, ControlClient, Tokens
+from harborcal.journal import Journal
+from harborcal.server import ControlServer, create_control_app
+from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, RecordingHost
+
+TOKENS = Tokens(b"s" * 32)
+
+
+class Serving:
+    """A control API that listens."""
+
+    def __init__(self, address: str) -> None:
+        calendar = InMemoryCalendar(FakeClock(), agents=["ada"])
+        self.scheduler = Scheduler(calendar, RecordingHost(), lambda: [Agent(id="ada")], runner=CallerRunner())
+        self.server = ControlServer(create_control_app(self.scheduler, TOKENS), address)
+        self._thread = threading.Thread(target=self.server.run)
+        self._thread.start()
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        port = int(self.server.address.rpartition(":")[2])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {"Authorization": f"Bearer {TOKENS.operator}", **headers})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read() or b"null")
+
+    def close(self) -> None:
+        self.scheduler.stop()
+        self.server.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    with contextlib.closing(Serving("http://127.0.0.1:0")) as one:
+        yield one
+
+
+def test_the_socket_is_its_owners_and_goes_with_its_server(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with contextlib.closing(Serving(f"unix:{path}")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert list(tmp_path.iterdir()) == [path]
+    assert not path.exists()
+
+
+def test_what_a_dead_process_left_is_replaced_and_what_lives_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with contextlib.closing(Serving(f"unix:{path}")) as first:
+        with pytest.raises(ConfigurationError, match="somebody answers"):
+            Serving(f"unix:{path}")
+        assert ControlClient(first.server.address, "x").health()["ok"]
+    path.write_text("a letter")
+    with pytest.raises(ConfigurationError, match="no socket"):
+        Serving(f"unix:{path}")
+    assert path.read_text() == "a letter"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "unix:",
+        "/tmp/x",
+        "http://0.0.0.0:80",
+        "http://example.org:80",
+        "http://127.0.0.1",
+        "https://127.0.0.1:1",
+        "http://127.0.0.1:1/x",
+        "http://user@127.0.0.1:1",
+        "http://127.0.0.1:99999",
+        "unix:" + "x" * 200,
+        7,
+    ],
+)
+def test_addresses_that_are_none_or_that_others_reach_are_refused(address: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Address.of(address)
+    with pytest.raises(ConfigurationError):
+        ControlClient(address, "token")
+
+
+def test_requests_that_are_none_are_refused_in_words(serving: Serving) -> None:
+    path = "/v1/agents/ada/complete"
+    long = b'{"summary": "' + b"x" * 70_000 + b'"}'
+    for body, status, words in (
+        (b"no json", 400, "no JSON"),
+        (b"[" * 100_000, 413, "bytes"),
+        (b"[]", 422, "object"),
+        (b'{"agent": "ben"}', 422, "unknown: agent"),
+        (b'{"summary": 7}', 422, "text"),
+        (long, 413, "bytes"),
+    ):
+        told, answer = serving.ask("POST", path, body)
+        assert (told, words in answer["detail"]) == (status, True), answer
+    assert serving.ask("GET", path)[0] == 405
+    assert serving.ask("GET", "/v1/nowhere")[0] == 404
+    assert serving.ask("POST", "/v1/agents/../status")[0] in {403, 404, 405}
+    assert serving.ask("POST", path, b"{}")[1]["error"] == "NoActiveSlotError"
+
+
+def test_pages_in_a_browser_are_refused(serving: Serving) -> None:
+    assert serving.ask("GET", "/v1/status", Origin="http://evil.example")[0] == 403
+    assert serving.ask("GET", "/v1/status", Host="evil.example")[0] == 400
+    assert serving.ask("GET", "/v1/status")[0] == 200
+
+
+def test_tokens_are_compared_whole_and_told_to_nobody(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    for header in (TOKENS.operator, f"Basic {TOKENS.operator}", "Bearer ", f"Bearer {TOKENS.operator[:-1]}"):
+        status, answer = serving.ask("GET", "/v1/status", Authorization=header)
+        assert status == 401
+        assert TOKENS.operator[:20] not in json.dumps(answer)
+    assert TOKENS.operator[:20] not in caplog.text
+    assert TOKENS.operator not in repr(ControlClient("http://127.0.0.1:1", TOKENS.operator))
+
+
+def test_nobody_there_is_told_as_that(tmp_path: Path) -> None:
+    for address in (f"unix:{tmp_path / 'none.sock'}", "http://127.0.0.1:1"):
+        with pytest.raises(ControlError, match="nobody answers") as told:
+            ControlClient(address, "token").status()
+        assert told.value.status == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "none of harborcal's"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "none of harborcal's"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://evil.example\r\nContent-Length: 0\r\n\r\n", "no reason"),
+        (b"garbage\r\n\r\n", "nobody answers"),
+        (b"", "nobody answers"),
+        (
+            b"HTTP/1.1 409 X\r\nContent-Length: 70\r\n\r\n"
+            + b'{"detail":"d","error":"NoActiveSlotError","arguments":[1,2,3,4,5,6,7]}',
+            "d",
+        ),
+    ],
+)
+def test_answers_that_are_none_are_errors(answer: bytes, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def once() -> None:
+            line, _ = listener.accept()
+            with line:
+                line.recv(4_096)
+                line.sendall(answer)
+
+        thread = threading.Thread(target=once)
+        thread.start()
+        with pytest.raises(ControlError, match=words):
+            ControlClient(f"http://127.0.0.1:{listener.getsockname()[1]}", "token").status()
+        thread.join()
+
+
+def test_a_server_that_drips_is_waited_for_no_longer_than_the_timeout() -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            line, _ = listener.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(4_096)
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+                while not over.wait(0.05):
+                    line.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(ControlError, match=r"within 0\.3 s"):
+                ControlClient(f"http://127.0.0.1:{listener.getsockname()[1]}", "token", timeout=0.3).status()
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_the_environment_of_a_woken_command_is_all_that_a_report_needs(serving: Serving) -> None:
+    environment = {"HARBORCAL_CONTROL": serving.server.address, "HARBORCAL_TOKEN": TOKENS.for_agent("ada")}
+    client = ControlClient.from_environment(environment | {"HARBORCAL_WAKE_ID": "w", "HARBORCAL_SLOT": "7"})
+    assert client.agent("ada").status()["agent_id"] == "ada"
+    for missing in environment:
+        with pytest.raises(ConfigurationError, match=missing):
+            ControlClient.from_environment({**environment, missing: ""})
+
+
+def test_the_operator_deals_with_dead_letters(tmp_path: Path) -> None:
+    clock = FakeClock()
+    calendar = InMemoryCalendar(clock, agents=["ada"])
+    outbox = OutboxTransport(calendar, Journal(tmp_path / "journal", clock=clock), clock=clock, runner=CallerRunner())
+    scheduler = Scheduler(outbox, RecordingHost(), lambda: [Agent(id="ada")], clock=clock, runner=CallerRunner())
+    with ControlServer(create_control_app(scheduler, TOKENS, outbox=outbox), f"unix:{tmp_path / 'c'}") as server:
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        client = ControlClient(server.address, TOKENS.operator)
+        with pytest.raises(ConfigurationError, match="7"):
+            client.retry_dead_letter(7)
+        with pytest.raises(ControlError):
+            ControlClient(server.address, TOKENS.for_agent("ada")).drop_dead_letter(7)
+        server.close()
+        thread.join()
+    scheduler.stop()

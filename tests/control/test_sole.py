@@ -1,0 +1,85 @@
+"""One process at a time, however the one before it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harborcal import ConfigurationError
+from harborcal.control import SoleProcess
+
+ROOT = Path(__file__).parents[2]
+HOLD = (
+    "import sys\nfrom harborcal.control import SoleProcess\nsole = SoleProcess(sys.argv[1])\n"
+    "print(sole.acquire(), flush=True)\nsys.stdin.read()\n"
+)
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+def test_of_two_one_holds_it_and_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with holder(path) as process, SoleProcess(path) as sole:
+        assert not sole.acquire()
+        assert not sole.is_held
+        assert sole.holder() == process.pid
+        process.kill()
+        process.wait()
+        assert sole.holder() is None
+        assert sole.acquire()
+        assert sole.acquire(), "once more changes nothing"
+        assert sole.holder() == os.getpid()
+    with SoleProcess(path) as later:
+        assert later.acquire()
+
+
+def test_looking_who_holds_it_does_not_let_it_go(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with SoleProcess(path) as sole, SoleProcess(path) as other:
+        assert sole.acquire()
+        assert other.holder() == os.getpid()
+        assert not other.acquire()
+        other.release()
+        with SoleProcess(path) as third:
+            assert not third.acquire()
+
+
+def test_a_forked_child_neither_holds_it_nor_keeps_it_from_others(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    sole = SoleProcess(path)
+    assert sole.acquire()
+    child = os.fork()
+    if child == 0:
+        if sole.is_held:
+            os._exit(1)
+        time.sleep(60)
+        os._exit(0)
+    try:
+        sole.release()
+        with SoleProcess(path) as other:
+            assert other.acquire()
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "it lives, and holds nothing"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_what_cannot_be_locked_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        SoleProcess(tmp_path / "no" / "folder").acquire()
