@@ -73,7 +73,7 @@ test-wheel: build ## Run the tests against the built wheel, away from the source
 	$(PYTHON) -m venv build/wheel-test/venv
 	build/wheel-test/venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	build/wheel-test/venv/bin/python -m pip install --quiet "$$(ls dist/*.whl)[all]" --group dev
-	cp -r tests examples bench docs *.md pyproject.toml setup.cfg build/wheel-test/
+	cp -r tests examples bench docs *.md llms.txt pyproject.toml setup.cfg build/wheel-test/
 	cd build/wheel-test && HARBORCAL_INSTALLED=1 venv/bin/pytest -q
 
 clean: ## Remove what was built
