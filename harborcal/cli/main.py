@@ -25,6 +25,22 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "agents": "harborcal.cli.commands.agents:agents",
         "completion": "harborcal.cli.commands.completion:completion",
     },
+    "Run": {
+        "demo": "harborcal.cli.commands.demo:demo",
+        "run": "harborcal.cli.commands.running:run",
+        "status": "harborcal.cli.commands.looking:status",
+        "why": "harborcal.cli.commands.looking:why",
+        "doctor": "harborcal.cli.commands.doctor:doctor",
+        "serve": "harborcal.cli.commands.running:serve",
+        "mcp": "harborcal.cli.commands.mcp:mcp",
+    },
+    "Report": {
+        "complete": "harborcal.cli.commands.reports:complete",
+        "abort": "harborcal.cli.commands.reports:abort",
+        "pause": "harborcal.cli.commands.reports:pause",
+        "resume": "harborcal.cli.commands.reports:resume",
+        "renew": "harborcal.cli.commands.reports:renew",
+    },
     "Plan": {
         "add": "harborcal.cli.commands.slots:add",
         "plan": "harborcal.cli.commands.plans:plan",
