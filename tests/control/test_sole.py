@@ -83,3 +83,22 @@ def test_a_forked_child_neither_holds_it_nor_keeps_it_from_others(tmp_path: Path
 def test_what_cannot_be_locked_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be opened"):
         SoleProcess(tmp_path / "no" / "folder").acquire()
+
+
+def test_a_child_that_outlives_its_parent_keeps_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    code = (
+        "import os, sys, time\nfrom harborcal.control import SoleProcess\nsole = SoleProcess(sys.argv[1])\n"
+        "assert sole.acquire()\ntold, tell = os.pipe()\nchild = os.fork()\n"
+        "if child == 0:\n    os.write(tell, b'x')\n    os.close(1)\n    time.sleep(60)\n    os._exit(0)\n"
+        "os.read(told, 1)\nprint(child, flush=True)\nos._exit(0)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(path)], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    try:
+        with SoleProcess(path) as other:
+            assert other.acquire()
+    finally:
+        os.kill(int(told.stdout), signal.SIGKILL)

@@ -29,7 +29,7 @@ from harborcal import (
     build_wake_envelope,
 )
 from harborcal.hosts import orphans_in
-from harborcal.testing import InMemoryCalendar
+from harborcal.testing import FakeClock, InMemoryCalendar
 
 PATIENCE = 20.0
 pytestmark = pytest.mark.timeout(60)
@@ -168,7 +168,9 @@ def test_an_agent_that_has_reported_itself_is_not_reported_of_again() -> None:
 def test_a_command_whose_slot_is_aborted_is_ended_with_its_whole_group(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time, pathlib\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "deaf = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)'\n"
+        "child = subprocess.Popen([sys.executable, '-c', deaf], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
         "pathlib.Path('child').write_text(str(child.pid)); pathlib.Path('child').rename('pid')\n"
         "time.sleep(600)"
     )
@@ -192,6 +194,20 @@ def test_a_command_that_ignores_being_asked_is_ended_all_the_same() -> None:
     with office(CommandHost(python(code), time_limit=1.0, grace=0.2)) as one:
         assert one.entry().reason == "over its time limit of 1 s"
         until(lambda: not one.host.running)
+
+
+def test_while_a_command_with_a_time_limit_runs_its_life_renews_the_lease() -> None:
+    for limit, is_renewed in ((3_600.0, True), (None, False)):
+        clock = FakeClock()
+        host = CommandHost(python("import time; time.sleep(600)"), time_limit=limit, linger=0.0, clock=clock)
+        with office(host) as one:
+            heard = one.scheduler.status().active[0].heard_at
+            assert heard is None
+            clock.advance(61)
+            if is_renewed:
+                until(lambda: one.scheduler.status().active[0].heard_at)
+            one.scheduler.abort("ada")
+            until(lambda: not one.host.running)
 
 
 def test_closing_ends_what_runs_and_aborts_its_slots() -> None:
