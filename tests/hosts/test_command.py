@@ -1,6 +1,7 @@
 """Commands as agents: real processes, woken by a real scheduler."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -284,6 +285,16 @@ def test_after_a_crash_a_living_command_is_not_started_twice_and_an_older_one_is
         until(lambda: not orphan.is_alive)
         until(lambda: not earlier.running)
     assert orphans_in(tmp_path) == ()
+
+
+def test_a_command_that_is_left_of_an_earlier_wake_is_ended_when_the_next_begins(tmp_path: Path) -> None:
+    earlier = CommandHost(python("import time; time.sleep(600)"), output=tmp_path)
+    with office(earlier) as one:
+        (orphan,) = orphans_in(tmp_path)
+        later = CommandHost(python("print('next')"), output=tmp_path)
+        later.wake_agent(dataclasses.replace(one.wakes[0], wake_id="another"))
+        until(lambda: not orphan.is_alive)
+        until(lambda: not later.running)
 
 
 def test_without_reports_by_exit_the_agent_alone_reports() -> None:
