@@ -96,7 +96,8 @@ class RunRecord:
         path = self._folder / f"{self._stem}.json"
         draft = path.with_suffix(".draft")
         with contextlib.suppress(OSError):  # without it nothing is lost but knowledge of orphans
-            draft.write_text(json.dumps(self._facts), encoding="utf-8")
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+                json.dump(self._facts, file)
             draft.replace(path)
 
 
