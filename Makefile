@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SPREAD := --numprocesses auto --dist loadfile
 
 .PHONY: help run test check lint types layers coverage bench bench-compare bench-baseline plot campaign planted reference format build test-wheel clean
 
@@ -19,8 +20,8 @@ $(READY): setup.cfg pyproject.toml
 run: $(READY) ## Run three agents through a working day in twenty seconds
 	@$(BIN)/python examples/standalone.py
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the tests, on all cores
+	$(BIN)/python -m pytest $(SPREAD)
 
 check: lint types layers coverage ## Everything that must be green: lint, types, layers, tests with coverage
 
@@ -35,7 +36,7 @@ layers: $(READY) ## Check that imports point down only
 	$(BIN)/lint-imports --no-cache
 
 coverage: $(READY) ## Run the tests and hold coverage: 95 % overall, 100 % of the pure rooms
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='harborcal/policy.py,harborcal/prompt.py,harborcal/wire.py,harborcal/ledger/*'
 
@@ -74,7 +75,7 @@ test-wheel: build ## Run the tests against the built wheel, away from the source
 	build/wheel-test/venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	build/wheel-test/venv/bin/python -m pip install --quiet "$$(ls dist/*.whl)[all]" --group dev
 	cp -r tests examples bench docs *.md llms.txt pyproject.toml setup.cfg build/wheel-test/
-	cd build/wheel-test && HARBORCAL_INSTALLED=1 venv/bin/pytest -q
+	cd build/wheel-test && HARBORCAL_INSTALLED=1 venv/bin/pytest -q $(SPREAD)
 
 clean: ## Remove what was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +98,15 @@ class Shell:
         raise AssertionError(f"not {count} slots were settled: {history}")
 
 
-def test_three_command_line_agents_on_one_calendar(tmp_path: Path) -> None:
-    office = tmp_path / "office"
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path: that of a Unix socket in it has little over a hundred bytes."""
+    with tempfile.TemporaryDirectory(prefix="hc-") as name:
+        yield Path(name)
+
+
+def test_three_command_line_agents_on_one_calendar(folder: Path) -> None:
+    office = folder / "office"
     shutil.copytree(EXAMPLE, office)
     shell = Shell(office)
     for agent_id, job in (("writer", "DOC-1"), ("reviewer", "REVIEW-7"), ("breaker", "RISKY-3")):
@@ -124,8 +133,8 @@ def blocks() -> dict[str, str]:
     return found
 
 
-def test_the_tutorial_goes_from_nothing_to_three_agents(tmp_path: Path) -> None:
-    start = tmp_path / "start"
+def test_the_tutorial_goes_from_nothing_to_three_agents(folder: Path) -> None:
+    start = folder / "start"
     start.mkdir()
     steps = blocks()
     shell = Shell(start)
