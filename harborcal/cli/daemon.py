@@ -6,7 +6,7 @@ folder's lock, the calendar, the journal and the way to the calendar, the hosts,
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Self
 
 from harborcal.cli.calendars import backend_of, open_calendar
@@ -16,6 +16,7 @@ from harborcal.cli.reporting import ReportingByAgent
 from harborcal.cli.settings import Settings
 from harborcal.cli.signals import Bell, stop_signals
 from harborcal.cli.state import prepare_state
+from harborcal.cli.survivors import Survivors
 from harborcal.clock import Clock, SystemClock
 from harborcal.control import CONTROL, TOKEN, SoleProcess, Tokens
 from harborcal.envelope import WakeEnvelope
@@ -25,7 +26,7 @@ from harborcal.hosts import HostContext, HostsByAgent, host_named
 from harborcal.hosts.callback import log_to_logging
 from harborcal.journal import Journal
 from harborcal.model import Account, Agent, PluginInfo, Status
-from harborcal.runner import ThreadRunner
+from harborcal.runner import Task, ThreadRunner
 from harborcal.scheduler import Scheduler
 from harborcal.server import ControlServer, create_control_app
 from harborcal.transport import DayReader, Transport, find
@@ -113,6 +114,7 @@ class Daemon:
             message=WakeEnvelope(zone=self._settings.zone, reporting=ReportingByAgent(self._settings.agents)),
         )
         opened.callback(self._scheduler.stop, STOP_WITHIN)
+        opened.callback(self._hosts.close, HOSTS_END_WITHIN)
         app = create_control_app(self._scheduler, self._tokens, day=find(self._outbox, DayReader), outbox=self._outbox)
         self._server = ControlServer(app, self._settings.control)
         opened.callback(self._server.close)
@@ -177,13 +179,17 @@ class Daemon:
             LifecycleError: The control API has ended by itself.
         """
         news = News(self._scheduler.status(), self._log)
-        self._runner.spawn("control", self._serve)
+        survivors = Survivors(self._settings.runs, self._scheduler, self._clock, self._log)
+        if self._bell.is_rung:
+            self._scheduler.request_stop()  # asked before there was one
+        self._held.callback(self._end_serving, self._runner.spawn("control", self._serve))
         self._scheduler.start()
         self._say_ready()
         ends_at = None if seconds is None else self._clock.monotonic() + seconds
         while not self._bell.wait(_LOOK_EVERY):
             status = self._scheduler.status()
             news.tell(status)
+            survivors.look()
             if (until_idle and self._is_idle(status)) or (ends_at is not None and self._clock.monotonic() >= ends_at):
                 break
         self.request_stop()
@@ -198,6 +204,11 @@ class Daemon:
         except BaseException as error:  # noqa: BLE001 - a daemon that nobody can reach ends, so that it is begun anew
             self._failure = f"{type(error).__name__}: {error}"
         self._bell.ring()
+
+    def _end_serving(self, serving: Task) -> None:
+        """See the answers that are under way off, and the socket taken away."""
+        self._server.close()
+        self._runner.wait([serving], _CONTROL_ENDS_WITHIN)
 
     def _say_ready(self) -> None:
         where = self._settings.backend or self._settings.calendar_url
@@ -229,27 +240,19 @@ class Daemon:
         self._held.close()
 
 
-def run_daemon(
-    settings: Settings,
-    *,
-    seconds: float | None = None,
-    until_idle: bool = False,
-    began: Callable[[Daemon], None] = lambda _: None,
-) -> None:
+def run_daemon(settings: Settings, *, seconds: float | None = None, until_idle: bool = False) -> None:
     """Run a daemon until a signal asks it to stop (see `stop_signals`); a second one ends the process at once.
 
     Args:
         settings: What to run.
         seconds: As `Daemon.run`.
         until_idle: As `Daemon.run`.
-        began: Called once it is open, before it runs.
 
     Raises:
         ConfigurationError, LifecycleError, JournalError, CalendarError: As `Daemon`.
     """
     daemon = Daemon(settings)
     with stop_signals(daemon.request_stop), daemon:
-        began(daemon)
         daemon.run(seconds=seconds, until_idle=until_idle)
 
 

@@ -35,9 +35,8 @@ def _report(agent: str | None, slot: str | None, say: Say) -> Answer:
     told = say(client_of_caller(click.get_current_context()).agent(agent_id), fence_of(agent_id, slot))
 
     def show(screen: Screen) -> None:
-        already = "" if told.get("changed", True) else " already"
-        detail = f": {told['detail']}" if told.get("detail") else ""
-        screen.say(f"{told['agent_id']}: slot {told['slot']} is {told['status']}{already}{detail}")
+        detail = f" ({told['detail']})" if told.get("detail") else ""
+        screen.say(f"{told['agent_id']}: slot {told['slot']} is {told['status']}{detail}")
 
     return Answer(data=dict(told), show=show)
 

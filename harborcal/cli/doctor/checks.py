@@ -279,7 +279,7 @@ def _stuck_at_daemon(visit: Examination) -> Findings:
         if active["state"] == "paused" or not (is_late or (until is None and is_silent)):
             continue
         yield Finding(
-            what=f"{active['agent_id']} is at slot {active['ident']} silent since {begun:%Y-%m-%d %H:%M} UTC",
+            what=f"{active['agent_id']} is at slot {active['ident']}, silent since {begun:%Y-%m-%d %H:%M} UTC",
             remedy="would abort it; what its agent does all the same is not ended by that",
             repair=functools.partial(_give_up, visit, active),
         )
@@ -296,14 +296,14 @@ def _give_up(visit: Examination, active: Mapping[str, Any]) -> str:
 def _stuck_in_journal(visit: Examination) -> Findings:
     kept = _journal_of(visit)
     for attempt in () if kept is None else kept.attempts():
-        if attempt.state in {AttemptState.SETTLED, AttemptState.PAUSED}:
+        if attempt.state not in {AttemptState.WAKING, AttemptState.ONGOING}:  # others rest, are over, or not begun
             continue
         heard_at = max(at for at in (attempt.heard_at, attempt.claimed_at, attempt.reminded_at) if at is not None)
         lease = lease_of(attempt.slot, visit.settings.scheduler.lease or _USUAL_LEASE) or 0.0
         if (visit.clock.now() - heard_at).total_seconds() <= SILENT_FOR * lease or _is_working(visit, attempt):
             continue
         yield Finding(
-            what=f"{attempt.agent_id} was at slot {attempt.slot.ident} silent since {heard_at:%Y-%m-%d %H:%M} UTC",
+            what=f"{attempt.agent_id} was at slot {attempt.slot.ident}, silent since {heard_at:%Y-%m-%d %H:%M} UTC",
             remedy="would call it aborted, which the next daemon tells the calendar; without that it reminds its agent",
             repair=functools.partial(_abort_in, visit, attempt),
         )

@@ -28,13 +28,11 @@ class Examination:
         self.settings = settings
         self.clock = clock if clock is not None else SystemClock()
         self.sole = SoleProcess(settings.lock)
-        self.is_ours = False
-        """Whether we hold the daemon's lock; False while a daemon runs, or where there is no state folder."""
         self.is_running = False
-        """Whether a daemon holds its lock."""
+        """Whether a daemon holds its lock, as far as that can be told."""
         self.daemon: ControlClient | None = None
         self.trouble = ""
-        """Why a daemon that runs is not reached."""
+        """Why a daemon is not reached, or its lock cannot be looked at."""
         self.journal: Journal | None = None
         self._calendar: Calendar | None = None
         self._held = contextlib.ExitStack()
@@ -50,12 +48,14 @@ class Examination:
         self._held.close()
 
     def _look_for_daemon(self) -> None:
-        if not self.settings.lock.exists() or self.sole.acquire():
-            if self.settings.lock.exists():
-                self._held.callback(self.sole.release)
-                self.is_ours = True
+        try:
+            self.is_running = not self.sole.acquire()
+        except ConfigurationError as error:
+            self.is_running, self.trouble = True, str(error)  # then nothing that may be a daemon's is touched
             return
-        self.is_running = True
+        if not self.is_running:
+            self._held.callback(self.sole.release)
+            return
         try:
             daemon = ControlClient(self.settings.control, tokens_in(self.settings).operator)
             daemon.health()
@@ -121,4 +121,4 @@ class Examination:
             ConfigurationError: A daemon runs.
         """
         if self.is_running:
-            raise ConfigurationError("a daemon runs: stop it first")
+            raise ConfigurationError("a daemon may run: stop it first")
