@@ -114,7 +114,8 @@ class CommandHost:
         self._credentials = credentials
         self._log = log if log is not None else log_to_logging
         self._clock = clock if clock is not None else SystemClock()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._starting = 0  # guarded by _lock; commands that are being started
         self._runs: dict[str, Run] = {}  # guarded by _lock; by agent
         self._is_closed = False  # guarded by _lock
 
@@ -128,16 +129,21 @@ class CommandHost:
             HostError: It cannot be started, or the agent's last command is still being ended.
         """
         with self._lock:
-            run, is_closed = self._runs.get(wake.agent_id), self._is_closed
-        if is_closed:
-            raise HostError("the host is closed")
+            if self._is_closed:
+                raise HostError("the host is closed")
+            run = self._runs.get(wake.agent_id)
+            self._starting += run is None
         if run is not None:
             if run.wake.wake_id == wake.wake_id:
                 return
             raise HostError(f"the last command of {wake.agent_id} has not ended yet")
-        if self._output is not None and self._goes_on(self._output, wake):
-            return
-        self._start(wake)
+        try:
+            if self._output is None or not self._goes_on(self._output, wake):
+                self._start(wake)
+        finally:
+            with self._lock:
+                self._starting -= 1
+                self._lock.notify_all()
 
     def _goes_on(self, folder: Path, wake: WakeRequest) -> bool:
         """Tell whether a command of an earlier process is at this very wake; end those of other wakes."""
@@ -168,11 +174,10 @@ class CommandHost:
             words = getattr(error, "strerror", None) or str(error)
             raise HostError(f"{self._command[0]} cannot be started: {clean(words, 200)}") from error
         with self._lock:
-            is_closed = self._is_closed
             self._runs[wake.agent_id] = run
-        if is_closed:
-            run.close()
-        run.start()
+            if self._is_closed:
+                run.close()
+            run.start()
 
     def _record(self, wake: WakeRequest) -> RunRecord | None:
         if self._output is None:
@@ -212,23 +217,24 @@ class CommandHost:
 
     def begin_close(self) -> None:
         """Start nothing more, and have all commands ended, without waiting for that."""
-        self._begin_close()
-
-    def _begin_close(self) -> list[Run]:
         with self._lock:
             self._is_closed = True
             runs = list(self._runs.values())
         for run in runs:
             run.close()
-        return runs
 
     def close(self, timeout: float = 10.0) -> None:
         """Start nothing more, end all commands, and report ``abort`` for them; wait for that at most so long.
 
         To be called before the scheduler stops: afterwards it takes no report.
         """
-        runs = self._begin_close()
-        end = self._clock.monotonic() + max(0.0, check_seconds("timeout", timeout))
+        self.begin_close()
+        patience = max(0.0, check_seconds("timeout", timeout))
+        end = self._clock.monotonic() + patience
+        with self._lock:
+            # One that is just being started ends too: its slot must not be left to a process that is gone.
+            self._lock.wait_for(lambda: not self._starting, patience)
+            runs = list(self._runs.values())
         for run in runs:
             run.wait(max(0.0, end - self._clock.monotonic()))
 

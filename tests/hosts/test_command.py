@@ -197,6 +197,29 @@ def test_a_command_that_ignores_being_asked_is_ended_all_the_same() -> None:
         until(lambda: not one.host.running)
 
 
+def test_a_command_that_is_just_being_started_is_ended_too_and_its_slot_aborted() -> None:
+    starting, go_on = threading.Event(), threading.Event()
+
+    def credentials(_agent_id: str) -> dict[str, str]:
+        starting.set()
+        assert go_on.wait(PATIENCE)
+        return {}
+
+    host = CommandHost(python("import time; time.sleep(600)"), credentials=credentials)
+    with contextlib.closing(Office(host)) as one:
+        waker = threading.Thread(target=one.scheduler.tick)
+        waker.start()
+        assert starting.wait(PATIENCE)
+        host.begin_close()
+        closer = threading.Thread(target=host.close)
+        closer.start()
+        go_on.set()
+        closer.join(PATIENCE)
+        (entry,) = one.scheduler.status().history
+        assert (entry.status, entry.reason) == (SlotStatus.ABORTED, "ended with its host")
+        waker.join(PATIENCE)
+
+
 def test_while_a_command_with_a_time_limit_runs_its_life_renews_the_lease() -> None:
     for limit, is_renewed in ((3_600.0, True), (None, False)):
         clock = FakeClock()
