@@ -391,6 +391,9 @@ def test_an_agent_is_not_held_for_longer_than_its_leases_allow() -> None:
     assert Story().wake(10).add(2_000, EventKind.LOOKED, **look).broken == []
     assert Story().wake(10).add(2_200, EventKind.LOOKED, **look).broken == ["no-block"]
     assert Story().wake(10).report(500, "renew").add(2_200, EventKind.LOOKED, **look).broken == []
+    cut_off = Story().wake(10).report(500, "renew", "unknown")
+    assert cut_off.add(2_200, EventKind.LOOKED, **look).broken == [], "it may have been noted"
+    assert cut_off.add(2_700, EventKind.LOOKED, **look).broken == ["no-block"]
     assert Story().wake(10).update(1_300, "aborted").add(2_200, EventKind.LOOKED, **look).broken == []
     assert Story().wake(10).report(500, "pause").add(9_000, EventKind.LOOKED, **look).broken == []
     cancelled = Story().wake(10).add(20, EventKind.CHANGED, "ada", "1", what="cancelled")

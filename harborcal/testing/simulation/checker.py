@@ -20,8 +20,8 @@ The rules, by their names:
 - ``no-surprise``: a report raises nothing but errors of harborcal's.
 - ``durations``: the minutes that the calendar is told are those from the wake to the report, without pauses; it is told
   minutes with every finish.
-- ``no-block``: an attempt ends within two leases of its agent's last sign of life, not counting outages, crashes and
-  pauses.
+- ``no-block``: an attempt ends within two leases of its agent's last sign of life, or of a call that a crash cut off,
+  not counting outages, crashes and pauses.
 - ``progress``: some time after all faults have stopped nothing is active, nothing is on its way, and every due slot of
   a living agent has ended; where nothing ever goes wrong no slot waits for long while its agent is free.
 - ``sums``: at every look the sums agree.
@@ -128,6 +128,7 @@ class _Attempt:
     wake_id: object
     lease: float | None
     sign_at: float  # when its agent was heard last, or woken
+    perhaps_at: float = 0.0  # when a call of its agent was cut off, which may have been noted all the same
     grace: float = 0.0  # what crashes, outages and set clocks since then may add to a lease, or take from it
     may_be_forgotten: bool = False  # its last sign of life: those of a quarter of a lease are written as one
     had_expired: bool = False  # before its agent was heard again
@@ -154,11 +155,16 @@ class _Attempt:
         """Tell whether its agent may have been silent for a lease by now."""
         return self.lease is not None and elapsed >= self._known_at() + self.lease - self.grace - _HAIR
 
+    @property
+    def latest_at(self) -> float:
+        """When, at the latest, our process may think that its agent was heard."""
+        return max(self.sign_at, self.perhaps_at)
+
     def is_overdue(self, elapsed: float, delays: float) -> bool:
         """Tell whether its agent should have been given up by now."""
         if self.lease is None or self.may_rest:
             return False
-        return elapsed > self.sign_at + 2 * self.lease + self.grace + delays + _SLACK
+        return elapsed > self.latest_at + 2 * self.lease + self.grace + delays + _SLACK
 
 
 class _Attempts:
@@ -244,6 +250,8 @@ class _Attempts:
                 one.was_heard, one.has_failed = True, False  # its wake has reached it, whatever becomes of the call
                 one.had_expired |= one.may_have_expired(event.elapsed)
                 one.sign_at, one.grace, one.may_be_forgotten = event.elapsed, 0.0, False
+            if outcome == "unknown":
+                one.perhaps_at = event.elapsed
             if what in {"complete", "abort"}:
                 one.may_be_over = True
                 one.is_over |= outcome == "accepted"
@@ -332,13 +340,13 @@ def _no_block(history: Sequence[Event]) -> Iterator[Violation]:
     for event in history:
         for one in attempts.open():
             if id(one) not in told and one.is_overdue(
-                event.elapsed, attempts.delay_between(one.sign_at, event.elapsed)
+                event.elapsed, attempts.delay_between(one.latest_at, event.elapsed)
             ):
                 told.add(id(one))
                 where = dataclasses.replace(event, agent_id=one.agent_id, slot=one.slot)
                 yield Violation(
                     rule="no-block",
-                    text=f"{one.agent_id} is held by slot {one.slot}, silent since {one.sign_at:.0f} s",
+                    text=f"{one.agent_id} is held by slot {one.slot}, silent since {one.latest_at:.0f} s",
                     event=event if event.agent_id == one.agent_id else where,
                 )
         attempts.follow(event)
