@@ -12,7 +12,7 @@ _Settled = tuple[str, str, int, dt.datetime]
 
 
 class AnnouncingHost:
-    """Says who is woken, then has another host do it.
+    """Has another host wake agents, and says who was woken.
 
     Args:
         inner: The host that wakes.
@@ -24,10 +24,11 @@ class AnnouncingHost:
         self._log = log
 
     def wake_agent(self, wake: WakeRequest) -> object:
-        """Wake the agent."""
+        """Wake the agent; only then is it said, since a wake that raises has woken nobody."""
+        returned = self.inner.wake_agent(wake)
         facts = {"agent": wake.agent_id, "slot": wake.slot.ident, "attempt": wake.attempt, "wake_id": wake.wake_id}
         self._log("info", "agent reminded" if wake.reminder else "agent woken", facts)
-        return self.inner.wake_agent(wake)
+        return returned
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         """Pass the line on."""

@@ -353,6 +353,10 @@ class Ledger:
             claim.heard_at = now
             claim.quiet_since = at
             claim.reminded = False
+            if claim.awaits_wake and claim.may_be_woken:
+                # Its wake has reached it before we died: to repeat it would wake it twice, and undo what it reports.
+                claim.awaits_wake = claim.may_be_woken = False
+                claim.state = ActiveState.ONGOING
             if claim.condemned is not None and _is_lifted_by_a_sign_of_life(claim.condemned, claim):
                 claim.condemned = None
             return True

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harborcal.hosts import orphans_in
+
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = [sys.executable, "-m", "harborcal"]
 HARBORCAL = f"'{sys.executable}' -m harborcal"
@@ -54,6 +56,11 @@ class Office:
         (self.folder / name).write_text(text, encoding="utf-8")
         self._agents[agent_id] = f'\n[agents.{agent_id}]\ncommand = ["/bin/sh", "{name}"]\n{more}\n'
         self._write()
+
+    def close(self) -> None:
+        """See that no command is left that outlived its daemon."""
+        for orphan in orphans_in(self.folder / ".harborcal" / "runs"):
+            orphan.end(at_once=True)
 
     def pipe(self, name: str) -> Path:
         """Make a named pipe, at which scripts and tests wait for each other."""

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ LONG_AGO = NOW - dt.timedelta(hours=5)
 
 
 @pytest.fixture
-def office(folder: Path) -> Office:
+def office(folder: Path) -> Iterator[Office]:
     office = Office(folder)
     office.employ("reviewer", "true")
-    return office
+    yield office
+    office.close()
 
 
 @pytest.fixture

@@ -562,6 +562,21 @@ def test_a_wake_that_is_to_be_repeated_waits_until_the_journal_works(folder: Pat
     world.close()
 
 
+def test_an_unknown_wake_is_not_repeated_once_its_agent_was_heard(folder: Path) -> None:
+    world = Durable(folder, carried=True, on_unknown="repeat")
+    world.add()
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+    woken = len(world.host.wakes)
+    world.scheduler.pause("dev", "lunch")
+    world.scheduler.tick()
+    assert len(world.host.wakes) == woken, "it is at it, as its report shows"
+    (active,) = world.scheduler.status().active
+    assert active.state is ActiveState.PAUSED
+    world.close()
+
+
 def timed_out(*_: object) -> None:
     raise TransportTimeoutError("claim: the answer was lost")
 
