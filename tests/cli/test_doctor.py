@@ -270,6 +270,7 @@ def test_a_command_that_works_for_nobody_is_ended(office: Office) -> None:
     office.add("reviewer")
     with office.running() as daemon:
         assert started.read_text() == "ready\n"
+        daemon.wait_for("agent woken")  # it is written down by then that it runs
         daemon.send(signal.SIGKILL)
         daemon.code()
     state = office.folder / ".harborcal"
