@@ -230,8 +230,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "a sign of life renews nothing",
         "ledger/ledger.py",
-        "            claim.quiet_since = at\n            claim.reminded = False\n            if claim.condemned",
-        "            claim.reminded = False\n            if claim.condemned",
+        "            claim.heard_at = now\n            claim.quiet_since = at\n            claim.reminded = False\n",
+        "            claim.heard_at = now\n            claim.reminded = False\n",
         ("simulated-days",),
     ),
     Fault(
