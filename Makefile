@@ -35,9 +35,12 @@ types: $(READY) ## Check types, strictly
 layers: $(READY) ## Check that imports point down only
 	$(BIN)/lint-imports --no-cache
 
-coverage: $(READY) ## Run the tests and hold coverage: 95 % overall, 100 % of the pure rooms
+# Tested as processes of their own, which are not measured.
+PROCESSES := harborcal/__main__.py,harborcal/cli/*,harborcal/mcp_server.py
+
+coverage: $(READY) ## Run the tests and hold coverage: 95 % of the library, 100 % of the pure rooms
 	$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=
-	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=95 --omit='$(PROCESSES)'
 	$(BIN)/coverage report --fail-under=100 --include='harborcal/policy.py,harborcal/prompt.py,harborcal/wire.py,harborcal/ledger/*'
 
 bench: $(READY) ## Measure cost against peers in one run; prints a table, writes bench/results/
