@@ -311,7 +311,7 @@ def test_after_a_crash_a_living_command_is_not_started_twice_and_an_older_one_is
 
 
 def test_a_command_that_is_left_of_an_earlier_wake_is_ended_when_the_next_begins(tmp_path: Path) -> None:
-    earlier = CommandHost(python("import time; time.sleep(600)"), output=tmp_path)
+    earlier = CommandHost(python("import time; time.sleep(600)"), output=tmp_path, linger=600.0)
     with office(earlier) as one:
         (orphan,) = orphans_in(tmp_path)
         later = CommandHost(python("print('next')"), output=tmp_path)
