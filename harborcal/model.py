@@ -489,6 +489,8 @@ class HistoryEntry(DataClassJsonMixin):
     """Minutes, as told to the calendar with ``finished``."""
     count: int = 1
     late: bool = False
+    wake_id: str = ""
+    """Of the attempt, as its wake had it; empty where there was none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

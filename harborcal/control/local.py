@@ -15,6 +15,7 @@ from harborcal.transport import DayReader
 TEXT_LIMIT = 2_000
 """How many characters of a summary or a reason are taken."""
 
+_Report = Callable[[SlotKey, str], None]  # makes a report of a slot, by its wake
 _DONE = {SlotStatus.FINISHED: "it was complete already", SlotStatus.ABORTED: "it was aborted already"}
 
 
@@ -73,36 +74,50 @@ class SchedulerAccess:
         """Report that the work is done; see `Scheduler.complete`."""
         words = _text("summary", summary)
         return self._end(
-            SlotStatus.FINISHED, fence, lambda key: self._scheduler.complete(self._agent_id, words, slot=key)
+            SlotStatus.FINISHED,
+            fence,
+            lambda key, wake_id: self._scheduler.complete(self._agent_id, words, slot=key, wake_id=wake_id),
         )
 
     def abort(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work will not be done; see `Scheduler.abort`."""
         words = _text("reason", reason)
-        return self._end(SlotStatus.ABORTED, fence, lambda key: self._scheduler.abort(self._agent_id, words, slot=key))
+        return self._end(
+            SlotStatus.ABORTED,
+            fence,
+            lambda key, wake_id: self._scheduler.abort(self._agent_id, words, slot=key, wake_id=wake_id),
+        )
 
     def pause(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work rests; see `Scheduler.pause`."""
         words = _text("reason", reason)
         return self._change(
-            ActiveState.PAUSED, fence, lambda key: self._scheduler.pause(self._agent_id, words, slot=key)
+            ActiveState.PAUSED,
+            fence,
+            lambda key, wake_id: self._scheduler.pause(self._agent_id, words, slot=key, wake_id=wake_id),
         )
 
     def resume(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work goes on; see `Scheduler.resume`."""
-        return self._change(ActiveState.ONGOING, fence, lambda key: self._scheduler.resume(self._agent_id, slot=key))
+        return self._change(
+            ActiveState.ONGOING,
+            fence,
+            lambda key, wake_id: self._scheduler.resume(self._agent_id, slot=key, wake_id=wake_id),
+        )
 
     def renew(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the agent is alive, and nothing else; see `Scheduler.renew`."""
-        return self._change(None, fence, lambda key: self._scheduler.renew(self._agent_id, slot=key))
+        return self._change(
+            None, fence, lambda key, wake_id: self._scheduler.renew(self._agent_id, slot=key, wake_id=wake_id)
+        )
 
     # --- which slot -------------------------------------------------------------------------------------------------
 
-    def _end(self, status: SlotStatus, fence: Fence | None, report: Callable[[SlotKey | None], None]) -> dict[str, Any]:
+    def _end(self, status: SlotStatus, fence: Fence | None, report: _Report) -> dict[str, Any]:
         active, history = self._own()
         try:
-            key, ident = self._meant(active, history, fence)
-            report(key)
+            key, wake_id, ident = self._meant(active, history, fence)
+            report(key, wake_id)
         except (NoActiveSlotError, SlotMismatchError):
             ended = self._ended(fence)
             if ended is None or ended.status is not status:
@@ -110,13 +125,11 @@ class SchedulerAccess:
             return self._answer(ended.ident, status, is_changed=False, detail=_DONE[status])
         return self._answer(ident, status, is_changed=True)
 
-    def _change(
-        self, state: ActiveState | None, fence: Fence | None, report: Callable[[SlotKey | None], None]
-    ) -> dict[str, Any]:
+    def _change(self, state: ActiveState | None, fence: Fence | None, report: _Report) -> dict[str, Any]:
         active, history = self._own()
-        key, ident = self._meant(active, history, fence)
+        key, wake_id, ident = self._meant(active, history, fence)
         is_changed = active is not None and state is not None and active.state is not state
-        report(key)
+        report(key, wake_id)
         now = state if state is not None else (active.state if active is not None else ActiveState.ONGOING)
         return self._answer(
             ident, now, is_changed=is_changed, detail="" if is_changed or state is None else "it was so already"
@@ -129,17 +142,17 @@ class SchedulerAccess:
 
     def _meant(
         self, active: ActiveSlot | None, history: list[HistoryEntry], fence: Fence | None
-    ) -> tuple[SlotKey | None, str]:
-        """Find the slot that is meant, as the fence that the scheduler itself then checks.
+    ) -> tuple[SlotKey, str, str]:
+        """Find the slot and the wake that are meant, as the fence that the scheduler itself then checks; and its name.
 
-        What the agent held a moment ago is named to the scheduler too, so that a slot it takes up meanwhile is not
-        touched. A report of a slot that is no longer active may be late: the scheduler decides.
+        What the agent held a moment ago is named to the scheduler too, so that what it takes up meanwhile, the same
+        slot again included, is not touched. A report of what is no longer active may be late: the scheduler decides.
         """
         if active is not None and _is_meant(active, fence):
-            return active.key, active.ident
-        late = None if fence is None else next((one for one in reversed(history) if fence.slot in _names(one)), None)
-        if late is not None and (not fence or not fence.wake_id or active is None):
-            return late.key, late.ident
+            return active.key, active.wake_id, active.ident
+        late = None if fence is None else next((one for one in reversed(history) if _is_of(one, fence)), None)
+        if late is not None and fence is not None:
+            return late.key, fence.wake_id, late.ident
         if active is None:
             raise NoActiveSlotError(self._agent_id)
         named = "" if fence is None else " ".join(part for part in (fence.slot, fence.wake_id) if part)
@@ -148,9 +161,9 @@ class SchedulerAccess:
     def _ended(self, fence: Fence | None) -> HistoryEntry | None:
         """Find what the agent's report may be a repetition of."""
         active, history = self._own()
-        if fence is None or not fence.slot:
+        if fence is None:
             return history[-1] if history and active is None else None
-        return next((one for one in reversed(history) if fence.slot in _names(one)), None)
+        return next((one for one in reversed(history) if _is_of(one, fence)), None)
 
     def _answer(self, ident: str, status: object, *, is_changed: bool, detail: str = "") -> dict[str, Any]:
         return {
@@ -185,8 +198,9 @@ def _is_meant(active: ActiveSlot, fence: Fence | None) -> bool:
     return not fence.slot or fence.slot in {active.ident, str(active.key.id)}
 
 
-def _names(entry: HistoryEntry) -> set[str]:
-    return {entry.ident, str(entry.key.id)}
+def _is_of(entry: HistoryEntry, fence: Fence) -> bool:
+    """Tell whether an entry is of the slot that is meant; of the wake where that is all that is known."""
+    return fence.slot in {entry.ident, str(entry.key.id)} if fence.slot else entry.wake_id == fence.wake_id
 
 
 def _text(what: str, text: object) -> str:

@@ -972,6 +972,7 @@ def _entry(claim: Claim, status: SlotStatus, now: dt.datetime, reason: str) -> H
         key=claim.key,
         attempt=claim.attempt,
         started_at=claim.started_at,
+        wake_id=claim.wake_id,
     )
 
 

@@ -436,6 +436,7 @@ class Attempts:
             actual_duration=attempt.actual_duration,
             late=attempt.is_late,
             count=attempt.count,
+            wake_id=attempt.wake_id,
         )
         told = attempt.told
         settled = Settled(

@@ -300,7 +300,9 @@ class Scheduler:
 
     # --- what agents report -----------------------------------------------------------------------------------------
 
-    def complete(self, agent_id: str, summary: str = "", *, slot: SlotKey | Slot | None = None) -> None:
+    def complete(
+        self, agent_id: str, summary: str = "", *, slot: SlotKey | Slot | None = None, wake_id: str = ""
+    ) -> None:
         """Report that an agent's work is done: the calendar is told ``finished``, then the slot is settled.
 
         Of two terminal calls at once the second waits for the first and is told `NoActiveSlotError`. A call that began
@@ -315,40 +317,42 @@ class Scheduler:
             agent_id: Whose slot.
             summary: What was done; kept in the history.
             slot: A fence: the slot that is meant, refused if the agent holds another by now.
+            wake_id: A stricter one: the wake that is meant, refused if another attempt has begun by now, of this slot
+                too.
 
         Raises:
             NoActiveSlotError: The agent holds no slot.
-            SlotMismatchError: It holds another one than ``slot``.
+            SlotMismatchError: It holds another one than ``slot``, or by another wake than ``wake_id``.
             UpdateRefusedError: The calendar refused for good; the slot is settled.
             CalendarRefusedError: The calendar refused for now; the slot stays active.
             TransportError: The calendar gave no answer; the slot stays active, and the call may be repeated.
             JournalError: The journal cannot be written; nothing happened, and the call may be repeated.
             LifecycleError: The scheduler has stopped, or an update of this very slot is under way in this thread.
         """
-        self._reports.complete(self._claim_of(agent_id, slot, or_expired=True), summary)
+        self._reports.complete(self._claim_of(agent_id, slot, wake_id, or_expired=True), summary)
 
-    def abort(self, agent_id: str, reason: str = "", *, slot: SlotKey | Slot | None = None) -> None:
+    def abort(self, agent_id: str, reason: str = "", *, slot: SlotKey | Slot | None = None, wake_id: str = "") -> None:
         """Report that an agent's work will not be done: the calendar is told ``aborted``, then the slot is settled.
 
         Arguments and errors are those of `complete`; the reason is kept in the history.
         """
-        self._reports.abort(self._claim_of(agent_id, slot, or_expired=True), reason)
+        self._reports.abort(self._claim_of(agent_id, slot, wake_id, or_expired=True), reason)
 
-    def pause(self, agent_id: str, reason: str = "", *, slot: SlotKey | Slot | None = None) -> None:
+    def pause(self, agent_id: str, reason: str = "", *, slot: SlotKey | Slot | None = None, wake_id: str = "") -> None:
         """Report that an agent's work rests; pauses do not count as work. Pausing what is paused changes nothing.
 
         Arguments and errors are those of `complete`; the slot stays active.
         """
-        self._reports.pause(self._claim_of(agent_id, slot), reason)
+        self._reports.pause(self._claim_of(agent_id, slot, wake_id), reason)
 
-    def resume(self, agent_id: str, *, slot: SlotKey | Slot | None = None) -> None:
+    def resume(self, agent_id: str, *, slot: SlotKey | Slot | None = None, wake_id: str = "") -> None:
         """Report that an agent's work goes on. Resuming what runs changes nothing.
 
         Arguments and errors are those of `complete`; the slot stays active.
         """
-        self._reports.resume(self._claim_of(agent_id, slot))
+        self._reports.resume(self._claim_of(agent_id, slot, wake_id))
 
-    def renew(self, agent_id: str, *, slot: SlotKey | Slot | None = None) -> None:
+    def renew(self, agent_id: str, *, slot: SlotKey | Slot | None = None, wake_id: str = "") -> None:
         """Report that an agent is alive, and nothing else: that renews its lease, as every other call does.
 
         Raises:
@@ -356,26 +360,35 @@ class Scheduler:
             SlotMismatchError: It holds another one than ``slot``.
             LifecycleError: The scheduler has stopped.
         """
-        self._reports.renew(self._claim_of(agent_id, slot))
+        self._reports.renew(self._claim_of(agent_id, slot, wake_id))
 
-    def _claim_of(self, agent_id: str, fence: SlotKey | Slot | None, *, or_expired: bool = False) -> Claim:
+    def _claim_of(
+        self, agent_id: str, fence: SlotKey | Slot | None, wake_id: str, *, or_expired: bool = False
+    ) -> Claim:
         """Find the attempt that a report is about: the active one, or the one that ended because nobody reported."""
         self._lifespan.check()
         if not isinstance(agent_id, str):
             raise ConfigurationError(f"an agent id is a string, not {agent_id!r}")
         if fence is not None and not isinstance(fence, SlotKey | Slot):
             raise ConfigurationError(f"slot is a SlotKey or a Slot, not {fence!r}")
+        if not isinstance(wake_id, str):
+            raise ConfigurationError(f"wake_id is a string, not {wake_id!r}")
         claim = self._ledger.active_of(agent_id)
         key = fence.key if isinstance(fence, Slot) else fence
-        if or_expired and (claim is None or (key is not None and not self._ledger.means(claim, key))):
+        is_meant = claim is not None and self._is_meant(claim, key, wake_id)
+        if or_expired and not is_meant:
             expired = self._ledger.expired_of(agent_id, key)
-            if expired is not None:
+            if expired is not None and wake_id in {"", expired.wake_id}:
                 return expired
         if claim is None:
             raise NoActiveSlotError(agent_id)
-        if key is not None and not self._ledger.means(claim, key):
-            raise SlotMismatchError(agent_id, f"{key.kind} {key}", claim.ident)
+        if not is_meant:
+            named = " ".join(filter(None, ("" if key is None else f"{key.kind} {key}", wake_id)))
+            raise SlotMismatchError(agent_id, named, claim.ident)
         return claim
+
+    def _is_meant(self, claim: Claim, key: SlotKey | None, wake_id: str) -> bool:
+        return (key is None or self._ledger.means(claim, key)) and wake_id in {"", claim.wake_id}
 
     def single_active_agent_id(self) -> str:
         """Name the agent when exactly one slot is active, else ``""``: with several, guessing ends the wrong slot."""

@@ -118,6 +118,39 @@ def test_a_report_of_an_earlier_wake_does_not_touch_the_slot_of_now(office: Offi
     assert office.calendar.slot(second).status is SlotStatus.ONGOING
 
 
+def test_a_late_report_of_an_earlier_attempt_does_not_touch_a_later_one_of_the_same_slot(
+    office: Office, ada: AgentAccess
+) -> None:
+    key, first = office.wake()
+    ada.abort("the first fails")
+    office.clock.advance(200)
+    office.calendar.set_slot(key, status="not_started")
+    office.scheduler.tick()
+    second = office.host.wakes[-1]
+    assert (first.attempt, second.attempt) == (1, 2)
+    for report in (ada.complete, ada.pause):
+        with pytest.raises(SlotMismatchError):
+            report("of the first", fence=Fence(slot=str(key), wake_id=first.wake_id))
+    for _ in range(10):  # nobody reports of the second, which is given up
+        office.clock.advance(1000)
+        office.scheduler.tick()
+    assert ada.status()["active"] is None
+    with pytest.raises(NoActiveSlotError):
+        ada.complete("of the first", fence=Fence(slot=str(key), wake_id=first.wake_id))
+    assert not ada.status()["history"][-1]["late"]
+    office.wake()
+    assert ada.complete("of the second", fence=Fence(slot=str(key), wake_id=second.wake_id))["changed"]
+    assert ada.status()["history"][-1]["summary"] == "of the second"
+    assert ada.status()["active"] is not None
+
+
+def test_a_wake_that_nobody_knows_is_not_taken_for_the_last_one(office: Office, ada: AgentAccess) -> None:
+    office.wake()
+    ada.complete("merged")
+    with pytest.raises(NoActiveSlotError):
+        ada.complete("merged", fence=Fence(wake_id="another"))
+
+
 def test_who_holds_nothing_is_told_so(ada: AgentAccess) -> None:
     for report in (ada.complete, ada.abort, ada.pause, ada.resume, ada.renew):
         with pytest.raises(NoActiveSlotError):

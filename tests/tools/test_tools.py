@@ -132,9 +132,15 @@ def test_a_session_of_an_earlier_wake_does_not_end_the_slot_of_now(office: Offic
         def complete(self, summary: str = "", *, fence: Fence | None = None) -> Any:
             return super().complete(summary, fence=fence or Fence(wake_id=earlier.wake_id))
 
+        def abort(self, reason: str = "", *, fence: Fence | None = None) -> Any:
+            return super().abort(reason, fence=fence or Fence(wake_id=earlier.wake_id))
+
     office.tools().call("harborforge_calendar_complete", {"summary": "one"})
     office.wake("ada")
-    late = AgentTools(Session(office.scheduler, "ada")).call("harborforge_calendar_complete", {"summary": "two"})
+    tools = AgentTools(Session(office.scheduler, "ada"))
+    again = tools.call("harborforge_calendar_complete", {"summary": "two"})
+    assert (again.is_error, again.data["changed"]) == (False, False)
+    late = tools.call("harborforge_calendar_abort", {"reason": "no"})
     assert late.is_error
     assert "Do not report for another one" in late.data["advice"]
     assert len(office.scheduler.status().active) == 1
