@@ -144,7 +144,9 @@ def test_the_operator_reports_for_an_agent_by_name(office: Office) -> None:
         begun(office)
         assert "--agent" in office.call("complete", "who?", code=2).stderr
         assert office.call("renew", "--agent", "reviewer").stdout == f"reviewer: slot {ident} is ongoing\n"
-        assert "not 999" not in office.call("abort", "--agent", "reviewer", "--slot", "999", code=5).stdout
+        assert "holds slot" in office.call("abort", "--agent", "reviewer", "--slot", "999", code=5).stderr
+        late = {"HARBORCAL_AGENT": "reviewer", "HARBORCAL_SLOT": ident, "HARBORCAL_WAKE_ID": "of another attempt"}
+        assert "holds slot" in office.call("complete", "too late", code=5, **late).stderr
         done = office.reads("complete", "--agent", "reviewer", "by hand")
         assert (done["slot"], done["status"], done["changed"]) == (ident, "finished", True)
         assert "already" in office.call("complete", "--agent", "reviewer", "by hand").stdout

@@ -250,6 +250,15 @@ def test_what_the_calendar_calls_ongoing_and_nobody_is_at_is_aborted(office: Off
     assert status_of(office, slot.key) is SlotStatus.ABORTED
 
 
+def test_what_has_just_begun_is_not_lost_yet(office: Office, state: Path) -> None:
+    assert state.is_dir()
+    with calendar_of(office) as calendar:
+        calendar.register_agent("reviewer")
+        slot = calendar.add_slot("reviewer", SystemClock().now(), 30)
+        calendar.apply_update("reviewer", slot.key, SlotUpdate(status=SlotStatus.ONGOING))
+    assert found(office, code=0) == []
+
+
 def test_what_another_living_scheduler_holds_is_left_to_it(office: Office) -> None:
     with calendar_of(office, LONG_AGO) as calendar:
         calendar.register_agent("reviewer")
