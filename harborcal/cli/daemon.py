@@ -184,6 +184,7 @@ class Daemon:
             self._scheduler.request_stop()  # asked before there was one
         self._held.callback(self._end_serving, self._runner.spawn("control", self._serve))
         self._scheduler.start()
+        survivors.look()
         self._say_ready()
         ends_at = None if seconds is None else self._clock.monotonic() + seconds
         while not self._bell.wait(_LOOK_EVERY):

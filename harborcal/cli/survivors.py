@@ -38,7 +38,7 @@ class Survivors:
         self._at_work: list[tuple[Orphan, ActiveSlot]] = []
         for orphan in orphans_in(runs):
             slot = active.get(orphan.wake_id)
-            if slot is not None and slot.agent_id == orphan.agent_id:
+            if slot is not None:
                 self._at_work.append((orphan, slot))
                 log("info", "command works on", {"agent": slot.agent_id, "slot": slot.ident, "process": orphan.pid})
 

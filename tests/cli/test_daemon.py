@@ -281,6 +281,7 @@ def test_after_kill_9_its_successor_goes_on_and_wakes_nobody_twice(office: Offic
         assert "attempt=1" in found
         assert f"slot={ident}" in successor.wait_for("command works on")
         successor.wait_for("harborcal is ready")
+        assert office.reads("status")["active"][0]["heard_at"] is not None, "its life is a sign of life"
         let_go(office)  # the command of the first one has lived on, and knows where to report
         assert "after all" in successor.wait_for("slot settled", f"slot={ident}", "status=finished")
         assert successor.code() == 0

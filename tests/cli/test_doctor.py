@@ -121,13 +121,12 @@ def test_the_socket_of_a_daemon_that_is_gone_is_taken_away(office: Office, state
 
 
 def test_a_daemon_that_does_not_answer_is_found_and_nothing_of_its_own_is_touched(office: Office, state: Path) -> None:
+    number = dead_letter(state)
     with SoleProcess(state / "lock") as sole:
         assert sole.acquire()
-        (state / "journal").write_bytes(b"whatever")
-        (state / "journal").chmod(0o600)
         (finding,) = found(office, "--fix", "--yes")
     assert f"process {os.getpid()} holds" in finding["text"]
-    assert (state / "journal").read_bytes() == b"whatever"
+    assert letters_of(state) == [(number, LetterState.DEAD)]
 
 
 # --- the journal ----------------------------------------------------------------------------------------------------
