@@ -174,10 +174,13 @@ class CommandHost:
             words = getattr(error, "strerror", None) or str(error)
             raise HostError(f"{self._command[0]} cannot be started: {clean(words, 200)}") from error
         with self._lock:
+            try:
+                run.start()
+            except RuntimeError as error:
+                raise HostError(f"{self._command[0]} cannot be followed: {clean(str(error), 200)}") from error
             self._runs[wake.agent_id] = run
             if self._is_closed:
                 run.close()
-            run.start()
 
     def _record(self, wake: WakeRequest) -> RunRecord | None:
         if self._output is None:

@@ -92,6 +92,12 @@ class RunRecord:
         self._facts["outcome"] = outcome
         self._write()
 
+    def discard(self) -> None:
+        """Remove what there is of one that never ran."""
+        for suffix in _SUFFIXES:
+            with contextlib.suppress(OSError):
+                (self._folder / f"{self._stem}{suffix}").unlink(missing_ok=True)
+
     def _write(self) -> None:
         path = self._folder / f"{self._stem}.json"
         draft = path.with_suffix(".draft")

@@ -91,26 +91,51 @@ class Run:
         self._settled_at: float | None = None  # when its slot was first seen to be settled
         self._reason = ""  # why it is ended before its time; what the agent is reported with
         self._to_send = memoryview(message)
-        self._out = BoundedFile(None if record is None else record.out, limits.output)
-        self._err = BoundedFile(None if record is None else record.err, limits.output)
-        self._process = subprocess.Popen(  # noqa: S603 - the program's own command, and no shell
-            list(command),
-            cwd=directory,
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # a group of its own, which ends with it
-            bufsize=0,
-        )
+        with contextlib.ExitStack() as undo:  # of one that cannot be started nothing is left
+            if record is not None:
+                undo.callback(record.discard)
+            self._out = BoundedFile(None if record is None else record.out, limits.output)
+            undo.callback(self._out.close)
+            self._err = BoundedFile(None if record is None else record.err, limits.output)
+            undo.callback(self._err.close)
+            self._process = subprocess.Popen(  # noqa: S603 - the program's own command, and no shell
+                list(command),
+                cwd=directory,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a group of its own, which ends with it
+                bufsize=0,
+            )
+            undo.pop_all()
         if record is not None:
             record.begin(self._process.pid)
         self._began = clock.monotonic()
         self._thread = threading.Thread(target=self._follow, name=f"harborcal command {wake.agent_id}", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow it."""
-        self._thread.start()
+        """Begin to follow it.
+
+        Raises:
+            RuntimeError: There is no thread to be had; then it is ended.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+        self._out.close()
+        self._err.close()
+        if self._record is not None:
+            self._record.discard()
 
     def close(self) -> None:
         """Have it ended, and its slot aborted; `wait` waits for that."""

@@ -370,3 +370,40 @@ def test_a_program_that_has_gone_is_a_failed_wake(tmp_path: Path) -> None:
     with contextlib.closing(one):
         assert one.scheduler.tick().failed_wakes == ("ada",)
         assert "cannot be started" in one.entry().reason
+
+
+def test_of_a_command_that_cannot_be_started_nothing_is_left(tmp_path: Path) -> None:
+    program = tmp_path / "agent"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    host = CommandHost([str(program)], output=tmp_path / "runs")
+    program.unlink()
+    one = Office(host)
+    with contextlib.closing(one):
+        one.scheduler.tick()
+        before = len(list(Path("/dev/fd").iterdir()))
+        for _ in range(3):
+            with pytest.raises(HostError, match="cannot be started"):
+                host.wake_agent(one.wakes[0])
+        assert len(list(Path("/dev/fd").iterdir())) == before
+    assert list((tmp_path / "runs" / "ada").iterdir()) == []
+
+
+def test_a_command_that_nobody_could_follow_is_ended_and_its_wake_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    host = CommandHost(python("import time; time.sleep(600)"), output=tmp_path)
+    with office(CommandHost(python("print('x')"))) as one:
+        one.entry()
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(HostError, match="cannot be followed: can't start new thread"):
+                host.wake_agent(one.wakes[0])
+        assert not host.running
+        assert orphans_in(tmp_path) == ()
+        host.wake_agent(one.wakes[0])
+        assert host.running == ("ada",), "the agent is not blocked by that"
+        host.close()
