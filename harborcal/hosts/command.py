@@ -115,7 +115,7 @@ class CommandHost:
         self._log = log if log is not None else log_to_logging
         self._clock = clock if clock is not None else SystemClock()
         self._lock = threading.Condition()
-        self._starting = 0  # guarded by _lock; commands that are being started
+        self._starting: set[str] = set()  # guarded by _lock; whose commands are being started
         self._runs: dict[str, Run] = {}  # guarded by _lock; by agent
         self._is_closed = False  # guarded by _lock
 
@@ -131,8 +131,11 @@ class CommandHost:
         with self._lock:
             if self._is_closed:
                 raise HostError("the host is closed")
+            if wake.agent_id in self._starting:
+                raise HostError(f"a command of {wake.agent_id} is being started")
             run = self._runs.get(wake.agent_id)
-            self._starting += run is None
+            if run is None:
+                self._starting.add(wake.agent_id)
         if run is not None:
             if run.wake.wake_id == wake.wake_id:
                 return
@@ -142,7 +145,7 @@ class CommandHost:
                 self._start(wake)
         finally:
             with self._lock:
-                self._starting -= 1
+                self._starting.discard(wake.agent_id)
                 self._lock.notify_all()
 
     def _goes_on(self, folder: Path, wake: WakeRequest) -> bool:

@@ -220,6 +220,30 @@ def test_a_command_that_is_just_being_started_is_ended_too_and_its_slot_aborted(
         waker.join(PATIENCE)
 
 
+def test_while_an_agents_command_is_being_started_no_second_one_is(tmp_path: Path) -> None:
+    starting, go_on = threading.Event(), threading.Event()
+
+    def credentials(_agent_id: str) -> dict[str, str]:
+        starting.set()
+        assert go_on.wait(PATIENCE)
+        return {}
+
+    code = "open('begun', 'a').write('x')"
+    with contextlib.closing(Office(CommandHost(python(code), credentials=credentials, directory=tmp_path))) as one:
+        waker = threading.Thread(target=one.scheduler.tick)
+        waker.start()
+        assert starting.wait(PATIENCE)
+        second = dataclasses.replace(one.wakes[0], reminder=True)
+        try:
+            with pytest.raises(HostError, match="is being started"):
+                one.host.wake_agent(second)
+        finally:
+            go_on.set()
+            waker.join(PATIENCE)
+        one.entry()
+    assert (tmp_path / "begun").read_text() == "x"
+
+
 def test_while_a_command_with_a_time_limit_runs_its_life_renews_the_lease() -> None:
     for limit, is_renewed in ((3_600.0, True), (None, False)):
         clock = FakeClock()
