@@ -12,6 +12,8 @@ from pathlib import Path
 
 _SAFE = re.compile(r"[^A-Za-z0-9._@-]")
 _SUFFIXES = (".json", ".out", ".err")
+_DEAD = {"Z", "X"}  # what the system calls a process that has ended, and whose exit code nobody has taken yet
+_HAS_PROC = Path("/proc/self/stat").exists()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,20 +143,45 @@ def _orphan_of(record: Path) -> Orphan | None:
     return orphan if orphan.pid > 1 and orphan.is_alive else None
 
 
+def has_others(group: int) -> bool:
+    """Tell whether a process besides the leader is in a group, and more than its remains."""
+    return any(of == group and pid != group and not is_dead for pid, of, is_dead in _processes())
+
+
+def _processes() -> Iterator[tuple[int, int, bool]]:
+    """List processes: number, group, whether only the remains are there."""
+    if _HAS_PROC:
+        for entry in Path("/proc").iterdir():
+            fields = _fields_in_proc(entry.name) if entry.name.isdecimal() else None
+            if fields is not None:
+                yield int(entry.name), int(fields[2]), fields[0] in _DEAD
+        return
+    for line in _told_by_ps("-A", "-o", "pid=", "-o", "pgid=", "-o", "stat=").splitlines():
+        pid, group, state = line.split()[:3]
+        yield int(pid), int(group), state[0] in _DEAD
+
+
 def birth_of(pid: int) -> str | None:
     """Tell when a process began, in the system's own words; None where there is none, or only its remains."""
-    if Path("/proc/self/stat").exists():
-        return _birth_in_proc(pid)
-    told = subprocess.run(  # noqa: S603 - our own arguments
-        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
-    return " ".join(told[1:]) if told and not told[0].startswith("Z") else None
-
-
-def _birth_in_proc(pid: int) -> str | None:
+    if not _HAS_PROC:
+        told = _told_by_ps("-o", "stat=", "-o", "lstart=", "-p", str(pid)).split()
+        return " ".join(told[1:]) if told and told[0][0] not in _DEAD else None
+    fields = _fields_in_proc(str(pid))
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return None
-    return None if fields[0] in {"Z", "X"} else f"{boot}/{fields[19]}"
+    return None if fields is None or fields[0] in _DEAD else f"{boot}/{fields[19]}"
+
+
+def _fields_in_proc(pid: str) -> list[str] | None:
+    """Read what follows a process's name: state, parent, group, ...; the name itself may hold anything."""
+    try:
+        return Path("/proc", pid, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _told_by_ps(*arguments: str) -> str:
+    command = ["/bin/ps", *arguments]  # each column by itself: to some systems "a=,b=" is one with a heading
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - our own arguments

@@ -16,7 +16,7 @@ from harborcal.errors import HarborcalError, JournalError, LifecycleError, NoAct
 from harborcal.grammar import clean
 from harborcal.host import WakeRequest
 from harborcal.hosts.bounded import BoundedFile
-from harborcal.hosts.records import RunRecord
+from harborcal.hosts.records import RunRecord, has_others
 
 TURN = 0.5
 """Seconds between two looks whether the slot is still active, and the time not over."""
@@ -89,6 +89,8 @@ class Run:
         self._on_end = on_end
         self._is_closing = threading.Event()
         self._settled_at: float | None = None  # when its slot was first seen to be settled
+        self._kill_at: float | None = None  # when its group is ended that was asked to end
+        self._ended_at: float | None = None  # when it was first seen to have ended
         self._reason = ""  # why it is ended before its time; what the agent is reported with
         self._to_send = memoryview(message)
         with contextlib.ExitStack() as undo:  # of one that cannot be started nothing is left
@@ -179,28 +181,36 @@ class Run:
         return self._process.wait()
 
     def _turn_until_it_ends(self, selector: selectors.BaseSelector) -> None:
-        kill_at: float | None = None
-        leave_at: float | None = None
         renew_at = self._began + RENEW_EVERY
-        while selector.get_map() or not self._has_ended():
-            for key, _ in selector.select(TURN if leave_at is None else _DRAIN / 10):
+        while self._is_awaited(selector):
+            # Where nothing is to be heard any more its end alone is waited for, which wakes no selector.
+            is_last = self._ended_at is not None or not selector.get_map()
+            for key, _ in selector.select(TURN / 5 if is_last else TURN):
                 if key.data(key.fileobj):
                     self._let_go(selector, key.fileobj)  # type: ignore[arg-type]
             now = self._clock.monotonic()
-            if self._has_ended():
-                leave_at = now + _DRAIN if leave_at is None else leave_at
-                if now >= leave_at:
-                    return
-            elif kill_at is not None:
-                if now >= kill_at:
+            if self._kill_at is not None:
+                if now >= self._kill_at:
                     self._signal(signal.SIGKILL)
+            elif self._has_ended():
+                continue
             elif self._must_end(now):
                 self._signal(signal.SIGTERM)
-                kill_at = now + self._limits.grace
+                self._kill_at = now + self._limits.grace
             elif self._limits.time_limit is not None and now >= renew_at:
                 renew_at = now + RENEW_EVERY
                 with contextlib.suppress(HarborcalError):
                     self.wake.report.renew()
+
+    def _is_awaited(self, selector: selectors.BaseSelector) -> bool:
+        """Tell whether it runs; or what it said is not all read; or its group was asked to end, and has time to."""
+        if not self._has_ended():
+            return True
+        now = self._clock.monotonic()
+        self._ended_at = now if self._ended_at is None else self._ended_at
+        if self._kill_at is not None and now < self._kill_at and has_others(self._process.pid):
+            return True
+        return bool(selector.get_map()) and now < self._ended_at + _DRAIN
 
     def _must_end(self, now: float) -> bool:
         """Find out whether its time is over, and why."""

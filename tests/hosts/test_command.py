@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from harborcal import (
     WakeRequest,
     build_wake_envelope,
 )
-from harborcal.hosts import orphans_in
+from harborcal.hosts import orphans_in, records
 from harborcal.testing import FakeClock, InMemoryCalendar
 
 PATIENCE = 20.0
@@ -188,6 +189,26 @@ def is_there(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("where", ["", " >log 2>&1"])
+def test_what_a_script_has_started_has_its_grace_although_the_script_ends_at_once(tmp_path: Path, where: str) -> None:
+    code = (
+        "import pathlib, signal, sys, threading\n"
+        "def tidy_up(*_):\n"
+        "    threading.Event().wait(3); pathlib.Path('tidy').touch(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, tidy_up)\n"
+        "pathlib.Path('up').touch()\n"
+        "signal.pause()"
+    )
+    host = CommandHost(["sh", "-c", f'"$0" -c "$1"{where}; true', sys.executable, code], directory=tmp_path, grace=15.0)
+    with office(host) as one:
+        until((tmp_path / "up").exists)
+        began = time.monotonic()
+        one.host.close()
+        assert (tmp_path / "tidy").exists()
+        assert time.monotonic() - began < 10.0, "its grace is not waited for once all have ended"
+        assert one.entry().reason == "ended with its host"
 
 
 def test_a_command_that_ignores_being_asked_is_ended_all_the_same() -> None:
@@ -431,3 +452,17 @@ def test_a_command_that_nobody_could_follow_is_ended_and_its_wake_failed(
         host.wake_agent(one.wakes[0])
         assert host.running == ("ada",), "the agent is not blocked by that"
         host.close()
+
+
+@pytest.mark.skipif(not Path("/bin/ps").exists(), reason="this system has no ps")
+def test_systems_without_proc_know_processes_by_ps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_HAS_PROC", False)
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).wait()"
+    with office(CommandHost(python(code), output=tmp_path, grace=0.1)) as one:
+        (orphan,) = orphans_in(tmp_path)
+        until(lambda: orphan.is_alive)
+        until(lambda: records.has_others(orphan.pid))
+        assert not dataclasses.replace(orphan, birth="Thu Jan  1 00:00:00 1970").is_alive
+        one.host.close()
+        until(lambda: not orphan.is_alive)
+        until(lambda: not records.has_others(orphan.pid))
