@@ -154,13 +154,13 @@ class Run:
         try:
             code = self._attend()
             if self._record is not None:
-                self._record.end(f"{self._reason or 'ended'}, exit code {code}")
+                self._record.end(f"{self._reason or 'ended'}, exit code {'unknown' if code is None else code}")
             self._report(code)
         finally:
             self._on_end(self)
 
-    def _attend(self) -> int:
-        """Feed it and listen to it until it has ended; return its exit code."""
+    def _attend(self) -> int | None:
+        """Feed it and listen to it until it has ended; return its exit code, if that is to be had."""
         with selectors.DefaultSelector() as selector:
             for stream, event, attend in (
                 (self._process.stdin, selectors.EVENT_WRITE, self._feed),
@@ -178,7 +178,7 @@ class Run:
                     self._let_go(selector, key.fileobj)  # type: ignore[arg-type] # it was registered as a file
                 self._out.close()
                 self._err.close()
-        return self._process.wait()
+        return self._take_exit_code()
 
     def _turn_until_it_ends(self, selector: selectors.BaseSelector) -> None:
         renew_at = self._began + RENEW_EVERY
@@ -227,7 +227,21 @@ class Run:
 
     def _has_ended(self) -> bool:
         """Look whether it has ended, and leave its remains: while they are there, its number is nobody else's."""
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # whatever else reaps children in this process has had them
+            return True
+
+    def _take_exit_code(self) -> int | None:
+        """Take its remains away; return its exit code, negative for a signal, or None where others had it."""
+        try:
+            _, status = os.waitpid(self._process.pid, 0)
+        except ChildProcessError:
+            code = None
+        else:
+            code = os.waitstatus_to_exitcode(status)
+        self._process.returncode = 0 if code is None else code  # otherwise it would ask again
+        return code
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):
@@ -270,7 +284,7 @@ class Run:
 
     # --- its report -------------------------------------------------------------------------------------------------
 
-    def _report(self, code: int) -> None:
+    def _report(self, code: int | None) -> None:
         """Report for its agent, unless that has reported itself, until the report is taken."""
         if not self._limits.reports_by_exit and not self._reason:
             return
@@ -289,13 +303,13 @@ class Run:
             else:
                 return
 
-    def _say(self, code: int) -> None:
+    def _say(self, code: int | None) -> None:
         if self._reason:
             self.wake.report.abort(self._reason)
         elif code == 0:
             self.wake.report.complete(_last_line(self._out.tail(4 * WORDS)))
         else:
-            how = f"exit code {code}" if code > 0 else f"killed by {_signal_name(-code)}"
+            how = _how_it_ended(code)
             said = clean(self._err.tail(4 * WORDS).strip(), 4 * WORDS)[-WORDS:]
             self.wake.report.abort(f"{how}: {said}" if said else how)
 
@@ -303,6 +317,12 @@ class Run:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return clean(lines[-1], 4 * WORDS)[-WORDS:] if lines else ""
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "ended, with an exit code that something else in this process has taken"
+    return f"exit code {code}" if code > 0 else f"killed by {_signal_name(-code)}"
 
 
 def _signal_name(number: int) -> str:

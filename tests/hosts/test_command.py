@@ -108,6 +108,19 @@ def test_a_command_that_is_killed_says_by_what() -> None:
         assert one.entry().reason == "killed by SIGKILL"
 
 
+def test_an_exit_code_that_is_not_to_be_had_is_not_taken_for_success(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as a program may do that never waits for its children
+    try:
+        with office(CommandHost(python("import sys; sys.exit('no such tool')"), output=tmp_path)) as one:
+            entry = one.entry()
+            assert entry.status is SlotStatus.ABORTED
+            assert entry.reason.startswith("ended, with an exit code that something else")
+            assert entry.reason.endswith("no such tool")
+            until(lambda: not one.host.running)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_the_message_is_on_standard_input_and_the_facts_in_the_environment(tmp_path: Path) -> None:
     code = (
         "import os, sys, json; text = sys.stdin.read();"
