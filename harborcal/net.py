@@ -57,35 +57,37 @@ class Deadline:
 # --- what goes out --------------------------------------------------------------------------------------------------
 
 
-def check_origin(base_url: object, has_secret: bool) -> str:
+def check_origin(base_url: object, has_secret: bool, *, name: str = "base_url", credential: str = "api_key") -> str:
     """Return a calendar's base URL without its trailing slash.
 
     Args:
         base_url: ``http`` or ``https``, a host, perhaps a port and a path; nothing else.
         has_secret: Whether requests will carry one: then plain ``http`` is for loopback only.
+        name: What errors call the URL.
+        credential: What errors call the secret.
 
     Raises:
         ConfigurationError: The URL is anything else.
     """
-    parts = _split(base_url)
+    parts = _split(base_url, name)
     if parts.scheme not in {"http", "https"}:
-        raise ConfigurationError(f"base_url is http or https, not {clean(parts.scheme, 40)!r}")
+        raise ConfigurationError(f"{name} is http or https, not {clean(parts.scheme, 40)!r}")
     if "@" in parts.netloc:
-        raise ConfigurationError("base_url carries no user or password: give the key as api_key")
+        raise ConfigurationError(f"{name} carries no user or password: give the key as {credential}")
     if "?" in str(base_url) or "#" in str(base_url):
-        raise ConfigurationError("base_url has neither query nor fragment")
+        raise ConfigurationError(f"{name} has neither query nor fragment")
     if not {".", ".."}.isdisjoint(parts.path.split("/")):
-        raise ConfigurationError("base_url has no '.' or '..' in its path")
+        raise ConfigurationError(f"{name} has no '.' or '..' in its path")
     if has_secret and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ConfigurationError("base_url is https where an api_key is sent, except on loopback")
+        raise ConfigurationError(f"{name} is https where its {credential} is sent, except on loopback")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def _split(base_url: object) -> SplitResult:
+def _split(base_url: object, name: str) -> SplitResult:
     if not isinstance(base_url, str) or _URL.fullmatch(base_url) is None:
-        raise ConfigurationError("base_url is a URL in printable ASCII (an international host in its xn-- form)")
+        raise ConfigurationError(f"{name} is a URL in printable ASCII (an international host in its xn-- form)")
     if "://" not in base_url:
-        raise ConfigurationError("base_url begins with http:// or https://")
+        raise ConfigurationError(f"{name} begins with http:// or https://")
     try:
         parts = urlsplit(base_url)
         is_whole = bool(parts.hostname) and parts.port != 0
@@ -93,7 +95,7 @@ def _split(base_url: object) -> SplitResult:
         is_whole = False
     if not is_whole:
         # The URL itself is not told: it may hold a password. For the same reason the cause is left out.
-        raise ConfigurationError("base_url has a host, and a port of 1..65535 or none")
+        raise ConfigurationError(f"{name} has a host, and a port of 1..65535 or none")
     return parts
 
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from harborcal.clock import Clock, SystemClock
 from harborcal.errors import ConfigurationError, HostError
@@ -96,10 +97,10 @@ class CommandHost:
     ) -> None:
         if not all(hasattr(os, name) for name in _OPERATIONS):
             raise ConfigurationError("commands run on systems with process groups only, and this is none")
-        if message not in {"stdin", "argument"}:
+        if message not in ("stdin", "argument"):  # no set: it may be something without a hash
             raise ConfigurationError(f"message is 'stdin' or 'argument', not {message!r}")
         self._directory = None if directory is None else _directory(directory)
-        self._environment = _environment(environment or {}, inherit)
+        self._environment = _environment({} if environment is None else environment, inherit)
         self._command = _command(command, self._directory, self._environment.get("PATH"))
         self._is_argument = message == "argument"
         self._limits = Limits(
@@ -107,7 +108,7 @@ class CommandHost:
             grace=max(0.0, check_seconds("grace", grace)),
             linger=max(0.0, check_seconds("linger", linger)),
             output=_count("max_output", max_output),
-            reports_by_exit=bool(reports_by_exit),
+            reports_by_exit=_flag("reports_by_exit", reports_by_exit),
         )
         self._output = None if output is None else Path(output)
         self._keep = _count("keep", keep)
@@ -275,7 +276,7 @@ def facts_of(wake: WakeRequest) -> dict[str, str]:
 
 
 def _command(command: Sequence[str], directory: Path | None, path: str | None) -> list[str]:
-    if isinstance(command, str | bytes) or not command or not all(isinstance(part, str) for part in command):
+    if not _are_texts(command) or not command or "\0" in "".join(command):
         raise ConfigurationError('a command is a list of texts: ["program", "argument", ...]')
     program = command[0]
     where = str(directory / program) if directory is not None and os.sep in program else program
@@ -285,6 +286,8 @@ def _command(command: Sequence[str], directory: Path | None, path: str | None) -
 
 
 def _directory(directory: str | Path) -> Path:
+    if not isinstance(directory, str | Path):
+        raise ConfigurationError(f"directory is the path of a folder, not {directory!r}")
     path = Path(directory).absolute()
     if not path.is_dir():
         raise ConfigurationError(f"the directory {path} is not there")
@@ -292,13 +295,27 @@ def _directory(directory: str | Path) -> Path:
 
 
 def _environment(own: Mapping[str, str], inherit: Iterable[str] | bool) -> dict[str, str]:
+    if not isinstance(own, Mapping):
+        raise ConfigurationError(f"environment holds texts by name, and {type(own).__name__} is no such thing")
     for name, value in own.items():
         if not all(isinstance(text, str) for text in (name, value)) or not name or "=" in name or "\0" in name + value:
             raise ConfigurationError(f"environment holds texts by name, and {name!r} is none")
-    if isinstance(inherit, str):
-        raise ConfigurationError("inherit is a list of names, or true")
-    names = set(os.environ) if inherit is True else {*INHERITED, *(inherit or ())}
-    return {name: os.environ[name] for name in names - set(SECRETS) if name in os.environ} | dict(own)
+    return _inherited(inherit) | dict(own)
+
+
+def _inherited(inherit: Iterable[str] | bool) -> dict[str, str]:
+    if inherit is True:
+        names = set(os.environ)
+    else:
+        named = list(inherit) if isinstance(inherit, Iterable) and not isinstance(inherit, str | bytes) else inherit
+        if named is not False and not _are_texts(named):
+            raise ConfigurationError("inherit is a list of names, or true")
+        names = {*INHERITED, *(named or ())}
+    return {name: os.environ[name] for name in names - set(SECRETS) if name in os.environ}
+
+
+def _are_texts(value: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
 
 
 def _positive(name: str, value: float) -> float:
@@ -311,4 +328,10 @@ def _positive(name: str, value: float) -> float:
 def _count(name: str, value: int) -> int:
     if type(value) is not int or value < 1:
         raise ConfigurationError(f"{name} is a whole number, at least 1, not {value!r}")
+    return value
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} is true or false, not {value!r}")
     return value

@@ -50,7 +50,12 @@ def host_named(name: str, settings: Mapping[str, Any], context: HostContext) -> 
     Raises:
         ConfigurationError: The name is unknown, or the settings are not what it takes.
     """
-    factory = _BUILT_IN.get(name) or _brought(name)
+    if not isinstance(name, str):
+        raise ConfigurationError(f"agent {context.agent_id}: host is the name of one, not {name!r}")
+    try:
+        factory = _BUILT_IN.get(name) or _brought(name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"agent {context.agent_id}: {error}") from error
     try:
         return factory(settings, context)
     except HarborcalError as error:
@@ -78,8 +83,7 @@ def _brought(name: str) -> HostFactory:
 def make_command_host(settings: Mapping[str, Any], context: HostContext) -> Host:
     """Make a `CommandHost` from an agent's settings; it runs in the folder of the settings unless they say where."""
     _check("command", settings, CommandHost)
-    directory = context.folder / str(settings.get("directory", "."))
-    given = {**settings, "directory": directory}
+    given = {**settings, "directory": _path_in(context.folder, "directory", settings.get("directory", "."))}
     return CommandHost(**given, output=context.output, credentials=context.credentials)
 
 
@@ -89,10 +93,26 @@ def make_webhook_host(settings: Mapping[str, Any], context: HostContext) -> Host
     secret_file = given.pop("secret_file", None)
     _check("webhook", given, WebhookHost, also=("secret_file",))
     if secret_file is not None:
-        given["secret"] = (context.folder / str(secret_file)).read_text(encoding="utf-8").strip()
+        if "secret" in given:
+            raise ConfigurationError("secret and secret_file are two ways to say one thing: give one of them")
+        given["secret"] = _read(_path_in(context.folder, "secret_file", secret_file))
     if "ca_file" in given:
-        given["ca_file"] = str(context.folder / str(given["ca_file"]))
+        given["ca_file"] = str(_path_in(context.folder, "ca_file", given["ca_file"]))
     return WebhookHost(**given, credentials=context.credentials)
+
+
+def _path_in(folder: Path, key: str, value: object) -> Path:
+    if not isinstance(value, str | Path):
+        raise ConfigurationError(f"{key} is a path, not {value!r}")
+    return folder / Path(value).expanduser()
+
+
+def _read(secret_file: Path) -> str:
+    try:
+        return secret_file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ConfigurationError(f"secret_file {secret_file} cannot be read: {words}") from error
 
 
 def make_callback_host(settings: Mapping[str, Any], context: HostContext) -> Host:  # noqa: ARG001 - as every factory

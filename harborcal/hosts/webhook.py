@@ -63,15 +63,17 @@ class WebhookHost:
         log: LogCallback | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if secret is not None and len(str(secret)) < _SHORTEST_SECRET:
-            raise ConfigurationError(f"secret is a text of at least {_SHORTEST_SECRET} characters")
+        if secret is not None:
+            _check_secret(secret)
         _check_url(url, has_secret=secret is not None or credentials is not None)
         self._secret = None if secret is None else secret.encode()
         self._url = url
         self._credentials = credentials
         self._log = log if log is not None else log_to_logging
         self._clock = clock if clock is not None else SystemClock()
-        self._carrier = _Postman(url, timeout=timeout, ca_file=ca_file, headers=headers or {}, clock=self._clock)
+        self._carrier = _Postman(
+            url, timeout=timeout, ca_file=ca_file, headers={} if headers is None else headers, clock=self._clock
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({urlsplit(self._url)._replace(query='').geturl()!r})"
@@ -111,6 +113,8 @@ class _Postman(RequestsCarrier):
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         super().__init__(origin, timeout=timeout, max_body_size=_ANSWER, secret=None, clock=clock)
+        if not isinstance(headers, Mapping):
+            raise ConfigurationError(f"headers holds texts by name, and {type(headers).__name__} is no such thing")
         own = {net.check_header("header", name): net.check_header("header", value) for name, value in headers.items()}
         usual = {
             "Content-Type": "application/json",
@@ -125,9 +129,14 @@ class _Postman(RequestsCarrier):
         self._exchange(request)
 
 
+def _check_secret(secret: object) -> None:
+    if not isinstance(secret, str) or len(secret) < _SHORTEST_SECRET:
+        raise ConfigurationError(f"secret is a text of at least {_SHORTEST_SECRET} characters")
+
+
 def _check_url(url: str, *, has_secret: bool) -> None:
     address, _, _ = str(url).partition("?")
-    net.check_origin(address, has_secret=has_secret)
+    net.check_origin(address, has_secret=has_secret, name="url", credential="secret or token")
     if "#" in url or not url.isascii() or not url.isprintable() or " " in url:
         raise ConfigurationError("the url of a webhook has no fragment, and what is special in it is quoted")
 

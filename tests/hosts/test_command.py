@@ -412,6 +412,7 @@ def test_a_report_that_meets_an_outage_is_made_again() -> None:
         ({"command": ["sh"], "environment": {"A=B": "x"}}, "environment"),
         ({"command": ["sh"], "inherit": "PATH"}, "list of names"),
         ({"command": ["sh"], "keep": 0}, "keep"),
+        ({"command": ["sh"], "directory": 5}, "directory is"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(arguments: dict[str, Any], words: str) -> None:

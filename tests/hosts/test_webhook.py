@@ -11,7 +11,17 @@ from typing import Any, cast
 
 import pytest
 
-from harborcal import Agent, ConfigurationError, HostError, Report, Scheduler, Slot, WakeRequest, WebhookHost
+from harborcal import (
+    Agent,
+    CommandHost,
+    ConfigurationError,
+    HostError,
+    Report,
+    Scheduler,
+    Slot,
+    WakeRequest,
+    WebhookHost,
+)
 from harborcal.hosts import HostContext, HostsByAgent, host_named, verify_signature
 from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, RecordingHost
 
@@ -196,13 +206,31 @@ def test_hosts_are_made_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("telephone", {}, "there is no host 'telephone'; there are callback, command, webhook"),
+        ("telephone", {}, "agent ada: there is no host 'telephone'; there are callback, command, webhook"),
         ("command", {}, "command is missing"),
         ("command", {"command": ["sh"], "shell": True}, "unknown: shell"),
         ("command", {"command": ["sh"], "output": "x"}, "unknown: output"),
         ("command", {"command": ["sh"], "time_limit": "long"}, "time_limit"),
-        ("webhook", {"url": "ftp://x"}, "agent ada: host webhook: "),
-        ("webhook", {"url": "https://x", "secret_file": "missing"}, "cannot be made"),
+        ("command", {"command": "ls -l"}, "list of texts"),
+        ("command", {"command": ["sh", "a\0b"]}, "list of texts"),
+        ("command", {"command": ["sh"], "message": ["stdin"]}, "message is"),
+        ("command", {"command": ["sh"], "directory": 5}, "directory is"),
+        ("command", {"command": ["sh"], "environment": ["A"]}, "environment holds"),
+        ("command", {"command": ["sh"], "inherit": 5}, "inherit is"),
+        ("command", {"command": ["sh"], "inherit": [5]}, "inherit is"),
+        ("command", {"command": ["sh"], "reports_by_exit": "no"}, "reports_by_exit is true or false"),
+        ("webhook", {"url": "ftp://x"}, "agent ada: host webhook: url is http or https"),
+        ("webhook", {"url": 5}, "url begins with"),
+        ("webhook", {"url": "https://x", "secret": 12345678901234567}, "secret is a text"),
+        ("webhook", {"url": "https://x", "headers": ["x"]}, "headers holds"),
+        (
+            "webhook",
+            {"url": "https://x", "secret_file": "missing"},
+            "secret_file .*missing cannot be read: No such file",
+        ),
+        ("webhook", {"url": "https://x", "secret_file": 5}, "secret_file is a path"),
+        ("webhook", {"url": "https://x", "secret_file": "a", "secret": SECRET}, "give one of them"),
+        ("webhook", {"url": "https://x", "ca_file": 5}, "ca_file is a path"),
         ("callback", {"function": "nowhere:wake"}, "nowhere"),
         ("callback", {}, "module:name"),
     ],
@@ -212,6 +240,26 @@ def test_settings_that_make_no_sense_are_refused_with_their_agent(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         host_named(name, settings, context(tmp_path))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    for name in (5, ["command"], None):
+        with pytest.raises(ConfigurationError, match="agent ada: host is the name of one"):
+            host_named(cast(str, name), {}, context(tmp_path))
+
+
+def test_a_relative_path_counts_from_the_settings_and_a_home_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (elsewhere, tmp_path / "work"):
+        folder.mkdir()
+    for base, directory in ((tmp_path, "work"), (elsewhere, "~/work")):
+        host = host_named("command", {"command": ["sh"], "directory": directory}, context(base))
+        assert isinstance(host, CommandHost)
+    with pytest.raises(ConfigurationError, match="is not there"):
+        host_named("command", {"command": ["sh"], "directory": "work"}, context(elsewhere))
 
 
 def test_other_packages_bring_hosts_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
