@@ -41,6 +41,7 @@ MAX_ARGUMENT = 100_000
 """Bytes of a message that is given as an argument: systems take little more in one."""
 
 _DATA_LIMIT = 64_000
+_OURS = "HARBORCAL_"
 _OPERATIONS = ("killpg", "waitid", "set_blocking")
 
 
@@ -58,7 +59,8 @@ class CommandHost:
         message: How the command is told: ``stdin`` or ``argument``.
         directory: Where it runs; here by default.
         environment: Variables of its own.
-        inherit: Which of our variables it has besides `INHERITED`; True means all but `SECRETS`.
+        inherit: Which of our variables it has besides `INHERITED`; True means all but ``HARBORCAL_*``, of which it has
+            those that are its own. Those of `SECRETS` it gets in no way.
         time_limit: Seconds after which it is ended and its slot aborted; None lets the lease decide.
         grace: Seconds between asking its group to end and ending it.
         linger: Seconds that it may go on once its slot is settled.
@@ -305,7 +307,7 @@ def _environment(own: Mapping[str, str], inherit: Iterable[str] | bool) -> dict[
 
 def _inherited(inherit: Iterable[str] | bool) -> dict[str, str]:
     if inherit is True:
-        names = set(os.environ)
+        names = {name for name in os.environ if not name.startswith(_OURS)}
     else:
         named = list(inherit) if isinstance(inherit, Iterable) and not isinstance(inherit, str | bytes) else inherit
         if named is not False and not _are_texts(named):

@@ -173,6 +173,26 @@ def test_our_secrets_are_not_the_commands(monkeypatch: pytest.MonkeyPatch) -> No
         assert one.entry().summary == "False"
 
 
+def test_of_what_is_ours_a_command_inherits_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARBORCAL_CALENDAR_URL", "postgresql://user:password@db/calendar")
+    monkeypatch.setenv("HARBORCAL_TOKEN", "of whoever woke us")
+    monkeypatch.setenv("HARBORCAL_DEADLINE_AT", "of whoever woke us")
+    monkeypatch.setenv("HARBORCAL_CONFIG", "/etc/harborcal.toml")
+    monkeypatch.setenv("OTHER", "x")
+    names = "CALENDAR_URL TOKEN DEADLINE_AT CONFIG"
+    code = (
+        f"import os; print([n for n in '{names}'.split() if 'HARBORCAL_' + n in os.environ], os.environ.get('OTHER'))"
+    )
+    for inherit, told in (
+        (True, "[] x"),
+        (["HARBORCAL_CONFIG"], "['CONFIG'] None"),
+        ({"OTHER"}, "[] x"),
+        (False, "[] None"),
+    ):
+        with office(CommandHost(python(code), inherit=inherit), lease=None) as one:
+            assert one.entry().summary == told
+
+
 def test_an_agent_that_has_reported_itself_is_not_reported_of_again() -> None:
     with office(CommandHost(python("import sys; sys.stdin.read(); sys.exit(3)"))) as one:
         one.scheduler.complete("ada", "by myself")
