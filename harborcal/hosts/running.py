@@ -22,7 +22,7 @@ TURN = 0.5
 """Seconds between two looks whether the slot is still active, and the time not over."""
 
 RENEW_EVERY = 60.0
-"""Seconds between two renewals of a lease."""
+"""Seconds between two renewals of a lease at most; a third of a lease that is short."""
 
 WORDS = 500
 """How many characters of what a command said are reported."""
@@ -181,7 +181,8 @@ class Run:
         return self._take_exit_code()
 
     def _turn_until_it_ends(self, selector: selectors.BaseSelector) -> None:
-        renew_at = self._began + RENEW_EVERY
+        renew_every = _renew_every(self.wake)
+        renew_at = self._began + renew_every
         while self._is_awaited(selector):
             # Where nothing is to be heard any more its end alone is waited for, which wakes no selector.
             is_last = self._ended_at is not None or not selector.get_map()
@@ -198,7 +199,7 @@ class Run:
                 self._signal(signal.SIGTERM)
                 self._kill_at = now + self._limits.grace
             elif self._limits.time_limit is not None and now >= renew_at:
-                renew_at = now + RENEW_EVERY
+                renew_at = now + renew_every
                 with contextlib.suppress(HarborcalError):
                     self.wake.report.renew()
 
@@ -312,6 +313,12 @@ class Run:
             how = _how_it_ended(code)
             said = clean(self._err.tail(4 * WORDS).strip(), 4 * WORDS)[-WORDS:]
             self.wake.report.abort(f"{how}: {said}" if said else how)
+
+
+def _renew_every(wake: WakeRequest) -> float:
+    if wake.woken_at is None or wake.deadline_at is None:
+        return RENEW_EVERY
+    return min(RENEW_EVERY, (wake.deadline_at - wake.woken_at).total_seconds() / 3)
 
 
 def _last_line(text: str) -> str:

@@ -30,6 +30,7 @@ from harborcal import (
     WakeRequest,
     build_wake_envelope,
 )
+from harborcal.clock import Clock
 from harborcal.hosts import orphans_in, records
 from harborcal.testing import FakeClock, InMemoryCalendar
 
@@ -44,9 +45,10 @@ def python(code: str, *arguments: str) -> list[str]:
 class Office:
     """One agent whose wakes a host gets; its calendar says when something was settled."""
 
-    def __init__(self, host: CommandHost, **config: Any) -> None:
-        self.calendar = InMemoryCalendar(agents=["ada"])
-        self.calendar.add_slot("ada", event_type="job", event_data={"type": "Task", "code": "T-1"}, priority=5)
+    def __init__(self, host: CommandHost, clock: Clock | None = None, minutes: int = 30, **config: Any) -> None:
+        self.calendar = InMemoryCalendar(clock, agents=["ada"])
+        data = {"type": "Task", "code": "T-1"}
+        self.calendar.add_slot("ada", event_type="job", event_data=data, priority=5, estimated_duration=minutes)
         self.host = host
         self.wakes: list[WakeRequest] = []
         self.scheduler = Scheduler(
@@ -55,6 +57,7 @@ class Office:
             lambda: [Agent(id="ada")],
             config=SchedulerConfig(**config),
             message=build_wake_envelope,
+            clock=clock,
         )
 
     def wake_agent(self, wake: WakeRequest) -> None:
@@ -310,6 +313,18 @@ def test_while_a_command_with_a_time_limit_runs_its_life_renews_the_lease() -> N
                 until(lambda: one.scheduler.status().active[0].heard_at)
             one.scheduler.abort("ada")
             until(lambda: not one.host.running)
+
+
+def test_a_short_lease_is_renewed_before_it_is_over() -> None:
+    clock = FakeClock()
+    host = CommandHost(python("import time; time.sleep(600)"), linger=0.0, clock=clock)
+    one = Office(host, clock, lease=30.0, minutes=0)
+    with contextlib.closing(one):
+        one.scheduler.tick()
+        clock.advance(11)
+        until(lambda: one.scheduler.status().active[0].heard_at)
+        one.scheduler.abort("ada")
+        until(lambda: not host.running)
 
 
 def test_closing_ends_what_runs_and_aborts_its_slots() -> None:
