@@ -189,6 +189,36 @@ def test_each_agents_wakes_go_to_its_own_host() -> None:
     scheduler.stop()
 
 
+class Slow(RecordingHost):
+    """Takes all the time that it is given to close, or raises."""
+
+    def __init__(self, clock: FakeClock, error: Exception | None = None) -> None:
+        super().__init__()
+        self._clock = clock
+        self._error = error
+        self.given: list[float] = []
+
+    def close(self, timeout: float) -> None:
+        self.given.append(timeout)
+        if self._error is not None:
+            raise self._error
+        self._clock.advance(timeout)
+
+
+def test_all_hosts_together_are_closed_within_the_time_and_in_spite_of_each_other() -> None:
+    clock = FakeClock()
+    broken, slow, last = Slow(clock, OSError("gone")), Slow(clock), Slow(clock)
+    lines: list[tuple[str, str]] = []
+    hosts = HostsByAgent(
+        {"ada": broken, "ben": slow, "cat": last, "dan": last},
+        log=lambda level, message, _fields: lines.append((level, message)),
+        clock=clock,
+    )
+    hosts.close(4.0)
+    assert (broken.given, slow.given, last.given) == ([4.0], [4.0], [0.0])
+    assert lines == [("warn", "a host could not be closed")]
+
+
 def context(folder: Path) -> HostContext:
     return HostContext(agent_id="ada", folder=folder)
 
