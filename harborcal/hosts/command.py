@@ -41,6 +41,7 @@ MAX_ARGUMENT = 100_000
 """Bytes of a message that is given as an argument: systems take little more in one."""
 
 _DATA_LIMIT = 64_000
+_FOR_REPORTS = 0.3  # of the time for closing: to end what does not end by itself, and to report of it
 _OURS = "HARBORCAL_"
 _OPERATIONS = ("killpg", "waitid", "set_blocking")
 
@@ -235,6 +236,7 @@ class CommandHost:
     def close(self, timeout: float = 10.0) -> None:
         """Start nothing more, end all commands, and report ``abort`` for them; wait for that at most so long.
 
+        What is there still when most of the time is over has no more grace, so that nothing outlives us unreported.
         To be called before the scheduler stops: afterwards it takes no report.
         """
         self.begin_close()
@@ -244,6 +246,9 @@ class CommandHost:
             # One that is just being started ends too: its slot must not be left to a process that is gone.
             self._lock.wait_for(lambda: not self._starting, patience)
             runs = list(self._runs.values())
+        for run in runs:
+            if not run.wait(max(0.0, end - _FOR_REPORTS * patience - self._clock.monotonic())):
+                run.hurry()
         for run in runs:
             run.wait(max(0.0, end - self._clock.monotonic()))
 

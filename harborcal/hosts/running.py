@@ -88,6 +88,7 @@ class Run:
         self._record = record
         self._on_end = on_end
         self._is_closing = threading.Event()
+        self._is_hurried = threading.Event()
         self._settled_at: float | None = None  # when its slot was first seen to be settled
         self._kill_at: float | None = None  # when its group is ended that was asked to end
         self._ended_at: float | None = None  # when it was first seen to have ended
@@ -143,6 +144,10 @@ class Run:
         """Have it ended, and its slot aborted; `wait` waits for that."""
         self._is_closing.set()
 
+    def hurry(self) -> None:
+        """Leave it no more of its grace."""
+        self._is_hurried.set()
+
     def wait(self, timeout: float) -> bool:
         """Wait until all is done; tell whether it is."""
         self._thread.join(timeout)
@@ -185,12 +190,14 @@ class Run:
         renew_at = self._began + renew_every
         while self._is_awaited(selector):
             # Where nothing is to be heard any more its end alone is waited for, which wakes no selector.
-            is_last = self._ended_at is not None or not selector.get_map()
-            for key, _ in selector.select(TURN / 5 if is_last else TURN):
+            is_ending = self._kill_at is not None or self._ended_at is not None or not selector.get_map()
+            for key, _ in selector.select(TURN / 5 if is_ending else TURN):
                 if key.data(key.fileobj):
                     self._let_go(selector, key.fileobj)  # type: ignore[arg-type]
             now = self._clock.monotonic()
             if self._kill_at is not None:
+                if self._is_hurried.is_set():
+                    self._kill_at = min(self._kill_at, now)
                 if now >= self._kill_at:
                     self._signal(signal.SIGKILL)
             elif self._has_ended():

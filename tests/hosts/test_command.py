@@ -336,6 +336,15 @@ def test_closing_ends_what_runs_and_aborts_its_slots() -> None:
             one.host.wake_agent(one.wakes[0])
 
 
+def test_what_is_left_when_the_time_for_closing_is_over_is_ended_however_long_its_grace() -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    with contextlib.closing(Office(CommandHost(python(code), grace=600.0))) as one:
+        one.scheduler.tick()
+        one.host.close(3.0)
+        assert not one.host.running
+        assert one.entry().reason == "ended with its host"
+
+
 def test_a_grandchild_that_keeps_the_outputs_open_keeps_nobody_waiting(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, pathlib\n"
