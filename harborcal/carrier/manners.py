@@ -41,6 +41,7 @@ class Manners:
     """
 
     _success = SUCCESS
+    _reads_answers = True  # whether what a success says is read; otherwise its status is all that matters
 
     def __init__(self, base_url: str, *, timeout: float, max_body_size: int, secret: str | None, clock: Clock) -> None:
         self._base_url = net.check_origin(base_url, has_secret=secret is not None)

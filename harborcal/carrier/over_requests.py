@@ -179,6 +179,8 @@ class RequestsCarrier(Manners):
         try:
             headers = response.headers
             if response.status_code in self._success:
+                if not self._reads_answers:
+                    return b""
                 self._check_content(
                     headers.get("Content-Type", ""),
                     headers.get("Content-Encoding", ""),
@@ -249,7 +251,7 @@ class RequestsCarrier(Manners):
         session.get_redirect_target = _no_redirect  # type: ignore[method-assign, assignment]
         line = Line()
         if _is_plain(session.get_adapter(self._base_url)):
-            session.mount(self._base_url, PunctualAdapter(line, self._context))
+            session.mount(self._base_url, PunctualAdapter(line, self._context, must_be_framed=self._reads_answers))
         auth = _Bearer(self._secret) if self._secret is not None else None
         template = requests.Request("POST", self._base_url, headers=self._template_headers, auth=auth)
         try:

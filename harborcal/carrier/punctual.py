@@ -173,10 +173,9 @@ class _FramedResponse(http.client.HTTPResponse):
 class _Wired(HTTPConnection):
     """A connection whose sockets are on a line."""
 
-    response_class = _FramedResponse
-
-    def __init__(self, *args: Any, line: Line, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, line: Line, must_be_framed: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.response_class = _FramedResponse if must_be_framed else http.client.HTTPResponse
         self._line = line
         self._held: list[bytes] | None = None
 
@@ -208,11 +207,20 @@ class _WiredTLS(_Wired, HTTPSConnection):
 
 
 class PunctualAdapter(HTTPAdapter):
-    """The way of one session to one origin: a pool of one connection, its sockets on the session's line."""
+    """The way of one session to one origin: a pool of one connection, its sockets on the session's line.
 
-    def __init__(self, line: Line, context: Callable[[Verify, Cert], ssl.SSLContext]) -> None:
+    Args:
+        line: The session's.
+        context: Tells the TLS settings.
+        must_be_framed: Whether an answer has to say where it ends.
+    """
+
+    def __init__(
+        self, line: Line, context: Callable[[Verify, Cert], ssl.SSLContext], *, must_be_framed: bool = True
+    ) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
         self._line = line
+        self._must_be_framed = must_be_framed
         self._context = context
         self._pool: ConnectionPool | None = None
 
@@ -224,7 +232,7 @@ class PunctualAdapter(HTTPAdapter):
             # A pool of another class (SOCKS) dials in its own way; its deadline is then watched between reads.
             if type(pool) is HTTPConnectionPool or type(pool) is HTTPSConnectionPool:
                 pool.ConnectionCls = _WiredTLS if pool.scheme == "https" else _Wired
-                pool.conn_kw["line"] = self._line
+                pool.conn_kw |= {"line": self._line, "must_be_framed": self._must_be_framed}
                 self._line.is_wired = True
             self._pool = pool
         return self._pool

@@ -106,6 +106,7 @@ class _Postman(RequestsCarrier):
     """Posts wakes."""
 
     _success = SUCCESS | {202}  # a wake that was accepted is one that was handed over
+    _reads_answers = False  # a wake that was taken must not count as failed, and be repeated, for how that was said
 
     def __init__(
         self, url: str, *, timeout: float, ca_file: str | None, headers: Mapping[str, str], clock: Clock

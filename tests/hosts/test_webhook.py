@@ -37,6 +37,8 @@ class Hook(http.server.HTTPServer):
         self.taken: list[tuple[dict[str, str], bytes]] = []
         self.status = 204
         self.headers: dict[str, str] = {}
+        self.answer = b""
+        self.is_framed = True
         self.hang = threading.Event()
         self.is_hanging = False
 
@@ -55,8 +57,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(hook.status)
         for name, value in hook.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", "0")
+        if hook.is_framed:
+            self.send_header("Content-Length", str(len(hook.answer)))
         self.end_headers()
+        self.wfile.write(hook.answer)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -112,6 +116,26 @@ def test_a_wake_is_posted_whole_signed_and_with_its_key(hook: Hook) -> None:
     assert (headers["Idempotency-Key"], again["Idempotency-Key"]) == ("w-1", "w-1-reminder")
     signature = headers["X-Harborcal-Signature"]
     assert verify_signature(SECRET, body, signature, now=clock.now())
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize(
+    ("headers", "answer", "is_framed"),
+    [
+        ({"Content-Type": "text/html; charset=utf-8"}, b"ok", True),
+        ({"Content-Encoding": "gzip"}, b"ok", True),
+        ({}, b"ok", False),
+        ({}, b"x" * 100_000, True),
+    ],
+)
+def test_a_wake_that_was_taken_is_one_however_that_was_said(
+    hook: Hook, status: int, headers: dict[str, str], answer: bytes, is_framed: bool
+) -> None:
+    hook.status, hook.headers, hook.answer, hook.is_framed = status, headers, answer, is_framed
+    with contextlib.closing(WebhookHost(hook.url)) as host:
+        host.wake_agent(wake_of())
+        host.wake_agent(wake_of())
+    assert len(hook.taken) == 2
 
 
 def test_a_signature_is_of_this_body_this_secret_and_this_time(hook: Hook) -> None:
