@@ -5,7 +5,7 @@ import email.utils
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -26,6 +26,7 @@ RETRY_AFTER_CAP = 3600.0
 HEADER_LIMIT = 4096
 """How many characters a configured header value may have."""
 
+_RECOGNIZED = 8  # characters of a secret that was cut; fewer may be part of any word, and give little away
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE]\+?[0-9]+)?", re.ASCII)
 _URL = re.compile(r"[!-\[\]-~]+", re.ASCII)  # printable ASCII without the backslash, which some parsers call a slash
 _HEADER = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
@@ -195,6 +196,15 @@ def detail_of(body: bytes) -> str:
     if isinstance(detail, list):
         return clean("; ".join(filter(None, map(_complaint, detail[:20]))))
     return ""
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Take secrets out of what the other side said, who may repeat what it was sent; also one that was cut short."""
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+        for size in range(len(secret) - 1, _RECOGNIZED - 1, -1):
+            text = text.replace(f"{secret[:size]}…", "***…")
+    return text
 
 
 def _complaint(item: object) -> str:

@@ -83,7 +83,7 @@ class Manners:
         return TransportTimeoutError(f"no answer from {self._base_url} within {self._timeout:g} s")
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._secret, "***") if self._secret is not None else text
+        return net.redact(text, () if self._secret is None else [self._secret])
 
 
 def check_framing(lengths: set[str]) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from harborcal import net
 from harborcal.carrier.manners import SUCCESS, Request
@@ -27,6 +27,7 @@ VERSION = 1
 
 _ANSWER = 64 * 1024
 _SHORTEST_SECRET = 16
+_SHORTEST_HIDDEN = 8
 
 
 class WebhookHost:
@@ -74,6 +75,8 @@ class WebhookHost:
         self._carrier = _Postman(
             url, timeout=timeout, ca_file=ca_file, headers={} if headers is None else headers, clock=self._clock
         )
+        # Keys of the receiver's may be among what is sent.
+        self._sent = [*(value for _, value in parse_qsl(urlsplit(url).query)), *(headers or {}).values()]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({urlsplit(self._url)._replace(query='').geturl()!r})"
@@ -91,7 +94,11 @@ class WebhookHost:
         try:
             self._carrier.post(Request("POST", self._url, wake.agent_id, body, key, tuple(signed)))
         except HarborcalError as error:
-            raise HostError(f"the webhook did not take the wake: {error}") from error
+            # A receiver may repeat what it was sent; errors end up in logs, and tokens must not. What is short guards
+            # nothing, and may be part of any word.
+            secrets = (value for value in (*report.values(), *self._sent) if len(value) >= _SHORTEST_HIDDEN)
+            words = net.redact(str(error), secrets)
+            raise HostError(f"the webhook did not take the wake: {words}") from (error if words == str(error) else None)
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         """Pass the line on."""

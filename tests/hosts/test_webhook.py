@@ -332,3 +332,18 @@ def test_other_packages_bring_hosts_by_entry_point(tmp_path: Path, monkeypatch: 
         host_named("broken", {}, context(tmp_path))
     with pytest.raises(ConfigurationError, match="cannot be made: 'color'"):
         host_named("pigeon", {}, context(tmp_path))
+
+
+@pytest.mark.parametrize("before", [0, 460])
+def test_a_receiver_that_repeats_what_it_was_sent_brings_no_token_into_errors(hook: Hook, before: int) -> None:
+    token, key, query = "hca.YWRh.an-hmac-that-is-secret", "a key of the receiver", "in-the-query"
+    url = f"{hook.url}&k={query}"
+    host = WebhookHost(url, credentials=lambda _: {"HARBORCAL_TOKEN": token}, headers={"X-Key": key})
+    hook.status = 422
+    hook.answer = json.dumps({"detail": f"{query} {'x' * before} {key} {token} is what you sent"}).encode()
+    with contextlib.closing(host), pytest.raises(HostError, match=r"\*\*\*") as raised:
+        host.wake_agent(wake_of())
+    for error in (raised.value, raised.value.__cause__):
+        assert key not in str(error)
+        assert query not in str(error)
+        assert token[:12] not in str(error)
