@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from harborcal.clock import Clock
-from harborcal.errors import HarborcalError, JournalError, LifecycleError, NoActiveSlotError, TransportError
+from harborcal.errors import HarborcalError, LifecycleError, NoActiveSlotError, UpdateRefusedError
 from harborcal.grammar import clean
 from harborcal.host import WakeRequest
 from harborcal.hosts.bounded import BoundedFile
@@ -300,14 +300,12 @@ class Run:
         while self.wake.report.is_active:
             try:
                 self._say(code)
-            except (NoActiveSlotError, LifecycleError):
-                return
-            except (TransportError, JournalError):
+            except (NoActiveSlotError, LifecycleError, UpdateRefusedError):
+                return  # settled, or stopped
+            except HarborcalError:  # no answer, or one for now alone, such as a key that is not accepted just then
                 if self._is_closing.wait(delay):
                     return  # the slot stays active, and its lease goes on after a restart
                 delay = min(2 * delay, _SLOWEST)
-            except HarborcalError:
-                return  # refused for good: the scheduler has settled it, and noted why
             else:
                 return
 

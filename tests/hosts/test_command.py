@@ -17,8 +17,10 @@ import pytest
 
 from harborcal import (
     Agent,
+    CalendarRefusedError,
     CommandHost,
     ConfigurationError,
+    HarborcalError,
     HistoryEntry,
     HostError,
     Scheduler,
@@ -428,7 +430,8 @@ def test_without_reports_by_exit_the_agent_alone_reports() -> None:
         assert [active.agent_id for active in one.scheduler.status().active] == ["ada"]
 
 
-def test_a_report_that_meets_an_outage_is_made_again() -> None:
+@pytest.mark.parametrize("trouble", [TransportTimeoutError("cable"), CalendarRefusedError(401, "a key of yesterday")])
+def test_a_report_that_is_not_taken_for_now_is_made_again(trouble: HarborcalError) -> None:
     one = Office(CommandHost(python("print('done')")))
     with contextlib.closing(one):
         refused = threading.Event()
@@ -436,7 +439,7 @@ def test_a_report_that_meets_an_outage_is_made_again() -> None:
         def once(_agent: str, _slot: SlotKey, update: SlotUpdate) -> None:
             if not refused.is_set() and update.status is SlotStatus.FINISHED:
                 refused.set()
-                raise TransportTimeoutError("cable")
+                raise trouble
 
         one.calendar.before_update = once
         one.scheduler.tick()
