@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-_SAFE = re.compile(r"[^A-Za-z0-9._@-]")
+_SAFE = re.compile(r"[^A-Za-z0-9._:@-]")  # all that ids may have, so that no two agents share a folder
 _SUFFIXES = (".json", ".out", ".err")
 _DEAD = {"Z", "X"}  # what the system calls a process that has ended, and whose exit code nobody has taken yet
 _HAS_PROC = Path("/proc/self/stat").exists()

@@ -527,3 +527,17 @@ def test_systems_without_proc_know_processes_by_ps(tmp_path: Path, monkeypatch: 
         one.host.close()
         until(lambda: not orphan.is_alive)
         until(lambda: not records.has_others(orphan.pid))
+
+
+def test_agents_with_like_ids_have_their_own_outputs(tmp_path: Path) -> None:
+    names = ["team:ada", "team_ada"]
+    calendar = InMemoryCalendar(agents=names)
+    for name in names:
+        calendar.add_slot(name)
+    host = CommandHost(python("print('done')"), output=tmp_path, keep=1)
+    with contextlib.closing(host):
+        scheduler = Scheduler(calendar, host, lambda: [Agent(id=name) for name in names])
+        scheduler.tick()
+        until(lambda: len(scheduler.status().history) == 2)
+        until(lambda: not host.running)
+    assert len(list(tmp_path.rglob("*.out"))) == 2
