@@ -82,7 +82,7 @@ class ToolResult:
     @property
     def content(self) -> list[dict[str, str]]:
         """The answer as MCP content."""
-        return [{"type": "text", "text": json.dumps(self.data, ensure_ascii=False, indent=1)}]
+        return [{"type": "text", "text": _written(self.data)}]
 
 
 class AgentTools:
@@ -313,9 +313,13 @@ def _shortened(answer: Mapping[str, Any]) -> dict[str, Any]:
         notes = [_NOTE]
         told = {key: _cleaned(value, items, notes, key) for key, value in answer.items()}
         data = told | {"note": " ".join(dict.fromkeys(notes))}
-        if len(json.dumps(data)) <= ANSWER_LIMIT:
+        if len(_written(data)) <= ANSWER_LIMIT:
             return data
     return {"agent_id": answer.get("agent_id"), "note": f"{_NOTE} The answer is too long to be shown."}
+
+
+def _written(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=1)
 
 
 def _cleaned(value: object, items: int, notes: list[str], name: str, depth: int = _DEPTH) -> object:

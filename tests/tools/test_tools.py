@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harborcal import Agent, ConfigurationError, Scheduler, SlotStatus
 from harborcal.control import Fence, SchedulerAccess
 from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, RecordingHost
-from harborcal.tools import AgentTools, sole_agent_of
+from harborcal.tools import ANSWER_LIMIT, AgentTools, sole_agent_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tools.json"
 READING = ["harborforge_calendar_status", "harborcal_calendar_today", "harborcal_calendar_why"]
@@ -213,3 +213,10 @@ def test_whatever_is_said_is_answered(office: Office, name: str, arguments: Any)
     result = office.tools().call(name, arguments)
     json.dumps(result.data)
     assert result.content[0]["text"]
+
+
+def test_an_answer_is_within_its_limit_as_it_is_written(office: Office) -> None:
+    for _ in range(20):
+        office.calendar.add_slot("ada", event_data={"rows": [[0] * 10] * 5})
+    result = office.tools().call("harborcal_calendar_today")
+    assert len(result.content[0]["text"]) <= ANSWER_LIMIT
