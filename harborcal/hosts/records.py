@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SAFE = re.compile(r"[^A-Za-z0-9._:@-]")  # all that ids may have, so that no two agents share a folder
-_SUFFIXES = (".json", ".out", ".err")
+_SUFFIXES = (".json", ".draft", ".out", ".err")
 _DEAD = {"Z", "X"}  # what the system calls a process that has ended, and whose exit code nobody has taken yet
 _HAS_PROC = Path("/proc/self/stat").exists()
 
@@ -68,11 +68,11 @@ class RunRecord:
             OSError: It cannot be made.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        records = sorted(self._folder.glob("*.json"))
-        for old in records[: max(0, len(records) - keep + 1)]:
-            if _orphan_of(old) is None:
-                for suffix in _SUFFIXES:
-                    old.with_suffix(suffix).unlink(missing_ok=True)
+        # By all of a run's files: of one whose process was killed in between there may be any.
+        stems = sorted({path.stem for path in self._folder.iterdir() if path.suffix in _SUFFIXES})
+        for stem in stems[: max(0, len(stems) - keep + 1)]:
+            if _orphan_of(self._folder / f"{stem}.json") is None:
+                self._remove(stem)
 
     @property
     def out(self) -> Path:
@@ -96,9 +96,12 @@ class RunRecord:
 
     def discard(self) -> None:
         """Remove what there is of one that never ran."""
+        with contextlib.suppress(OSError):
+            self._remove(self._stem)
+
+    def _remove(self, stem: str) -> None:
         for suffix in _SUFFIXES:
-            with contextlib.suppress(OSError):
-                (self._folder / f"{self._stem}{suffix}").unlink(missing_ok=True)
+            (self._folder / f"{stem}{suffix}").unlink(missing_ok=True)
 
     def _write(self) -> None:
         path = self._folder / f"{self._stem}.json"
@@ -159,6 +162,17 @@ def _processes() -> Iterator[tuple[int, int, bool]]:
     for line in _told_by_ps("-A", "-o", "pid=", "-o", "pgid=", "-o", "stat=").splitlines():
         pid, group, state = line.split()[:3]
         yield int(pid), int(group), state[0] in _DEAD
+
+
+def is_there(pid: int) -> bool:
+    """Tell whether a process has a number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def birth_of(pid: int) -> str | None:

@@ -16,7 +16,7 @@ from harborcal.errors import HarborcalError, LifecycleError, NoActiveSlotError, 
 from harborcal.grammar import clean
 from harborcal.host import WakeRequest
 from harborcal.hosts.bounded import BoundedFile
-from harborcal.hosts.records import RunRecord, has_others
+from harborcal.hosts.records import RunRecord, has_others, is_there
 
 TURN = 0.5
 """Seconds between two looks whether the slot is still active, and the time not over."""
@@ -92,6 +92,7 @@ class Run:
         self._settled_at: float | None = None  # when its slot was first seen to be settled
         self._kill_at: float | None = None  # when its group is ended that was asked to end
         self._ended_at: float | None = None  # when it was first seen to have ended
+        self._is_reaped = False  # whether something else has taken its remains away
         self._reason = ""  # why it is ended before its time; what the agent is reported with
         self._to_send = memoryview(message)
         with contextlib.ExitStack() as undo:  # of one that cannot be started nothing is left
@@ -101,6 +102,9 @@ class Run:
             undo.callback(self._out.close)
             self._err = BoundedFile(None if record is None else record.err, limits.output)
             undo.callback(self._err.close)
+            self._selector = undo.enter_context(
+                selectors.DefaultSelector()
+            )  # later nobody could be told that it failed
             self._process = subprocess.Popen(  # noqa: S603 - the program's own command, and no shell
                 list(command),
                 cwd=directory,
@@ -135,6 +139,7 @@ class Run:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+        self._selector.close()
         self._out.close()
         self._err.close()
         if self._record is not None:
@@ -166,7 +171,7 @@ class Run:
 
     def _attend(self) -> int | None:
         """Feed it and listen to it until it has ended; return its exit code, if that is to be had."""
-        with selectors.DefaultSelector() as selector:
+        with self._selector as selector:
             for stream, event, attend in (
                 (self._process.stdin, selectors.EVENT_WRITE, self._feed),
                 (self._process.stdout, selectors.EVENT_READ, self._listen(self._out)),
@@ -237,7 +242,8 @@ class Run:
         """Look whether it has ended, and leave its remains: while they are there, its number is nobody else's."""
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # whatever else reaps children in this process has had them
+        except ChildProcessError:  # SIGCHLD is ignored, or something else in this process waits for all children
+            self._is_reaped = True
             return True
 
     def _take_exit_code(self) -> int | None:
@@ -252,6 +258,9 @@ class Run:
         return code
 
     def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to its whole group."""
+        if self._is_reaped and is_there(self._process.pid):
+            return  # the number is somebody else's by now; while it is nobody's, such a group is what is left of ours
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, number)
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
+import selectors
 import signal
 import stat
 import sys
@@ -205,6 +207,16 @@ def test_an_agent_that_has_reported_itself_is_not_reported_of_again() -> None:
         assert [entry.summary for entry in one.scheduler.status().history] == ["by myself"]
 
 
+@pytest.fixture(params=["", "and nobody waits for children"])
+def reaping(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = signal.getsignal(signal.SIGCHLD)
+    if request.param:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("reaping")
 def test_a_command_whose_slot_is_aborted_is_ended_with_its_whole_group(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time, pathlib\n"
@@ -385,13 +397,16 @@ def test_output_is_kept_in_bounded_files_that_others_cannot_read(tmp_path: Path)
 def test_old_outputs_are_removed(tmp_path: Path) -> None:
     host = CommandHost(python("print('x')"), output=tmp_path, keep=2)
     one = Office(host)
+    (tmp_path / "ada").mkdir()
+    for left in ("20200101T000000.000000-a.draft", "20200101T000001.000000-b.out", "20200101T000001.000000-b.err"):
+        (tmp_path / "ada" / left).touch()  # of runs whose process was killed while it wrote
     with contextlib.closing(one):
         for number in range(5):
             one.calendar.add_slot("ada", event_data={"code": f"T-{number}"})
             until(lambda: not host.running)
             one.scheduler.tick()
         until(lambda: not host.running)
-    assert len(list(tmp_path.glob("ada/*.out"))) == 2
+    assert sorted(path.suffix for path in (tmp_path / "ada").iterdir()) == 2 * [".err"] + 2 * [".json"] + 2 * [".out"]
 
 
 def test_a_reminder_of_a_command_that_runs_starts_no_second_one() -> None:
@@ -513,6 +528,23 @@ def test_a_command_that_nobody_could_follow_is_ended_and_its_wake_failed(
         host.wake_agent(one.wakes[0])
         assert host.running == ("ada",), "the agent is not blocked by that"
         host.close()
+
+
+def test_a_command_that_could_not_be_listened_to_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with office(CommandHost(python("print('x')"))) as one:
+        one.entry()
+        host = CommandHost(python("open('begun', 'w')"), output=tmp_path / "runs", directory=tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(selectors, "DefaultSelector", refuse)
+            with pytest.raises(HostError, match="cannot be started: Too many open files"):
+                host.wake_agent(one.wakes[0])
+        assert (host.running, list((tmp_path / "runs" / "ada").iterdir())) == ((), [])
+    assert not (tmp_path / "begun").exists()
 
 
 @pytest.mark.skipif(not Path("/bin/ps").exists(), reason="this system has no ps")
