@@ -47,7 +47,7 @@ class NoActiveSlotError(HarborcalError, LookupError):
 
 
 class SlotMismatchError(HarborcalError):
-    """The agent holds another slot than the one that the caller named."""
+    """The agent holds another slot than the one that the caller named, or holds it by another wake."""
 
     def __init__(self, agent_id: str, named: str, held: str) -> None:
         super().__init__(agent_id, named, held)

@@ -474,7 +474,7 @@ class ActiveSlot(DataClassJsonMixin):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry(DataClassJsonMixin):
-    """A settled slot. Repeated failures of one slot's wake count up in one entry."""
+    """A settled slot. Repeated failures of one slot's wake count up in one entry, whose ``wake_id`` is the latest's."""
 
     ident: str
     agent_id: str
@@ -490,7 +490,7 @@ class HistoryEntry(DataClassJsonMixin):
     count: int = 1
     late: bool = False
     wake_id: str = ""
-    """Of the attempt, as its wake had it; empty where there was none."""
+    """The attempt's, as in `ActiveSlot`; empty where there was no wake."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,9 @@
 """Reaching a running scheduler from elsewhere: what one agent may see and say, with which token, and over which line.
 
 `access.py` is what may be asked and said of one agent's slots, whoever carries it: `local.py` in the scheduler's own
-process, `client.py` over its control API (which `harborcal.server` answers). `tokens.py` knows who may; `addresses.py`
-where it is; `sole.py` lets exactly one process be the one that is reached.
+process, `client.py` over its control API (which `harborcal.server` answers), on the connections of `line.py`.
+`failures.py` is how errors pass over it. `tokens.py` knows who may; `addresses.py` where it is; `sole.py` lets exactly
+one process be the one that is reached.
 """
 
 from harborcal.control.access import AgentAccess, Fence

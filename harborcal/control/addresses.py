@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,6 +45,8 @@ class Address:
     def _socket(cls, text: str) -> "Address":
         if not text or "\0" in text:
             raise ConfigurationError("a control address names a socket: unix:/path/to/control.sock")
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConfigurationError("this system has no Unix sockets: listen on http://127.0.0.1:PORT")
         path = Path(text).absolute()
         if len(os.fsencode(path)) > LONGEST_PATH:
             raise ConfigurationError(

@@ -1,19 +1,20 @@
 """Asking a running scheduler, over its control API: with one agent's token, or the operator's."""
 
+import contextlib
 import http.client
 import json
-import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harborcal import errors
-from harborcal.control.access import AgentAccess, Fence
+from harborcal.control.access import AgentAccess, Fence, check_words
 from harborcal.control.addresses import Address
-from harborcal.errors import ConfigurationError, ControlError, HarborcalError, TransportTimeoutError
+from harborcal.control.failures import made_again
+from harborcal.control.line import Line
+from harborcal.errors import ConfigurationError, ControlError
 from harborcal.grammar import check_id, clean
 from harborcal.model import check_seconds
-from harborcal.net import check_header
+from harborcal.net import Deadline, check_header
 
 CONTROL, TOKEN, AGENT = "HARBORCAL_CONTROL", "HARBORCAL_TOKEN", "HARBORCAL_AGENT"
 SLOT, WAKE_ID = "HARBORCAL_SLOT", "HARBORCAL_WAKE_ID"
@@ -21,8 +22,6 @@ SLOT, WAKE_ID = "HARBORCAL_SLOT", "HARBORCAL_WAKE_ID"
 
 ANSWER_LIMIT = 16 * 1024 * 1024
 """How many bytes of an answer are read."""
-
-_CHUNK = 64 * 1024
 
 
 class ControlClient:
@@ -62,8 +61,7 @@ class ControlClient:
             if not environment.get(name):
                 raise ConfigurationError(f"{name} is not set: this is no environment of a woken command")
         fence = Fence(slot=environment.get(SLOT, ""), wake_id=environment.get(WAKE_ID, ""))
-        is_fenced = bool(fence.slot or fence.wake_id)
-        return cls(environment[CONTROL], environment[TOKEN], timeout=timeout, fence=fence if is_fenced else None)
+        return cls(environment[CONTROL], environment[TOKEN], timeout=timeout, fence=fence or None)
 
     # --- for agents -------------------------------------------------------------------------------------------------
 
@@ -91,11 +89,16 @@ class ControlClient:
 
     def retry_dead_letter(self, number: int) -> None:
         """Have a dead letter delivered once more; see `OutboxTransport.retry_dead_letter`."""
-        self.exchange("POST", f"/v1/dead-letters/{int(number)}/retry", {})
+        self._settle_dead_letter(number, "retry")
 
     def drop_dead_letter(self, number: int) -> None:
         """Have a dead letter forgotten; see `OutboxTransport.drop_dead_letter`."""
-        self.exchange("POST", f"/v1/dead-letters/{int(number)}/drop", {})
+        self._settle_dead_letter(number, "drop")
+
+    def _settle_dead_letter(self, number: int, act: str) -> None:
+        if type(number) is not int or number < 0:
+            raise ConfigurationError(f"a dead letter's number is a whole number, not {clean(repr(number), 40)}")
+        self.exchange("POST", f"/v1/dead-letters/{number}/{act}", {})
 
     # --- one exchange -----------------------------------------------------------------------------------------------
 
@@ -106,73 +109,48 @@ class ControlClient:
             ControlError: Nobody answered there, or the caller was refused.
             HarborcalError: What the scheduler raised, by its own class.
         """
-        sent = None if body is None else json.dumps(body).encode()
-        try:
-            status, answered = self._ask(method, path, sent)
-        except TimeoutError as error:
-            raise ControlError(f"no answer from {self._address} within {self._timeout:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
-            words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise ControlError(f"nobody answers at {self._address}: {clean(words, 200)}") from error
+        status, answered = self._ask(method, path, None if body is None else json.dumps(body).encode())
         answer = _decoded(answered)
         if status != http.HTTPStatus.OK:
-            raise _error_of(status, answer)
+            raise made_again(status, answer)
         if answer is None:
             raise ControlError(f"{self._address} gave an answer that is none of harborcal's", status)
         return answer
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        deadline = time.monotonic() + self._timeout
-        connection = _Connection(self._address, self._timeout)
+        line = Line(self._address, Deadline(self._timeout, time.monotonic))
         try:
-            headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
-            if body is not None:
-                headers["Content-Type"] = "application/json"
-            connection.request(method, path, body, headers)
-            _within(connection, deadline)
-            response = connection.getresponse()
-            read = bytearray()
-            while True:
-                _within(connection, deadline)
-                chunk = response.read1(_CHUNK)
-                if not chunk:
-                    return response.status, bytes(read)
-                read += chunk
-                if len(read) > ANSWER_LIMIT:
-                    raise ControlError(f"an answer of over {ANSWER_LIMIT} bytes is not read")
+            with self._failing("nobody answers at {}"):
+                line.connect()
+            # From here on it may have been heard. Whoever says the same again is told whether it counted.
+            with self._failing("{} gave no whole answer"):
+                line.request(method, path, body, self._headers(has_body=body is not None))
+                return _read(line.getresponse())
         finally:
-            connection.close()
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over either kind of address; no proxies, whatever the environment says."""
-
-    def __init__(self, address: Address, timeout: float) -> None:
-        host = address.host if address.path is None else "localhost"
-        super().__init__(host, address.port if address.path is None else 80, timeout=timeout)
-        self._address = address
-
-    def connect(self) -> None:
-        if self._address.path is None:
-            super().connect()
-            return
-        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            line.settimeout(self.timeout)
-            line.connect(str(self._address.path))
-        except BaseException:
             line.close()
-            raise
-        self.sock = line
+
+    @contextlib.contextmanager
+    def _failing(self, words: str) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            raise ControlError(f"no answer from {self._address} within {self._timeout:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ControlError(f"{words.format(self._address)}: {clean(why, 200)}") from error
+
+    def _headers(self, *, has_body: bool) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "Connection": "close"}
+        return headers | ({"Content-Type": "application/json"} if has_body else {})
 
 
-def _within(connection: _Connection, deadline: float) -> None:
-    """Let the next wait last until the deadline at most; a server that drips bytes gets no more than that."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    if connection.sock is not None:
-        connection.sock.settimeout(left)
+def _read(response: http.client.HTTPResponse) -> tuple[int, bytes]:
+    body = response.read(ANSWER_LIMIT + 1)
+    if len(body) > ANSWER_LIMIT:
+        raise ControlError(f"an answer of over {ANSWER_LIMIT} bytes is not read")
+    if response.length:  # read with a limit does not say itself that the rest did not come
+        raise http.client.IncompleteRead(body, response.length)
+    return response.status, body
 
 
 class _RemoteAccess:
@@ -200,13 +178,13 @@ class _RemoteAccess:
         return self._client.exchange("GET", self._path("why"))
 
     def complete(self, summary: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
-        return self._report("complete", fence, summary=summary)
+        return self._report("complete", fence, summary=check_words("summary", summary))
 
     def abort(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
-        return self._report("abort", fence, reason=reason)
+        return self._report("abort", fence, reason=check_words("reason", reason))
 
     def pause(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
-        return self._report("pause", fence, reason=reason)
+        return self._report("pause", fence, reason=check_words("reason", reason))
 
     def resume(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
         return self._report("resume", fence)
@@ -230,37 +208,3 @@ def _decoded(body: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def _error_of(status: int, answer: Mapping[str, Any] | None) -> HarborcalError:
-    """Raise what the scheduler raised: the answer names its class, and what it was made of."""
-    words = answer if answer is not None else {}
-    detail = clean(str(words.get("detail") or "no reason given"), 500)
-    arguments = words.get("arguments")
-    kind = _RAISED.get(str(words.get("error")))
-    if kind is None or not isinstance(arguments, list):
-        return ControlError(detail, status)
-    try:
-        return kind(*arguments)
-    except (TypeError, ValueError):
-        return ControlError(detail, status)
-
-
-_RAISED: Mapping[str, type[HarborcalError]] = {
-    kind.__name__: kind
-    for kind in (
-        errors.NoActiveSlotError,
-        errors.SlotMismatchError,
-        errors.CalendarRefusedError,
-        errors.UpdateRefusedError,
-        errors.CalendarUnavailableError,
-        errors.MalformedAnswerError,
-        errors.NotSentError,
-        TransportTimeoutError,
-        errors.TransportError,
-        errors.JournalError,
-        errors.CalendarError,
-        errors.LifecycleError,
-        ConfigurationError,
-    )
-}

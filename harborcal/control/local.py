@@ -1,22 +1,35 @@
 """One agent's access in the scheduler's own process."""
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from harborcal.clock import Clock, SystemClock
-from harborcal.control.access import Fence
+from harborcal.control.access import Fence, check_words
 from harborcal.errors import ConfigurationError, NoActiveSlotError, SlotMismatchError
-from harborcal.grammar import check_id, clean
+from harborcal.grammar import check_id
 from harborcal.model import ActiveSlot, ActiveState, HistoryEntry, SlotKey, SlotStatus, Status
 from harborcal.scheduler import Scheduler
 from harborcal.transport import DayReader
 
-TEXT_LIMIT = 2_000
-"""How many characters of a summary or a reason are taken."""
-
-_Report = Callable[[SlotKey, str], None]  # makes a report of a slot, by its wake
 _DONE = {SlotStatus.FINISHED: "it was complete already", SlotStatus.ABORTED: "it was aborted already"}
+_LATE = "the slot had been given up, as nobody had reported in time; this report is noted beside that"
+_LATE_ALREADY = "the slot had been given up, as nobody had reported in time; a late report is noted already"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Meant:
+    """The attempt that a report is about; ``state`` is None where it is active no more."""
+
+    key: SlotKey
+    ident: str
+    wake_id: str
+    state: ActiveState | None = None
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(slot=self.ident, wake_id=self.wake_id)
 
 
 class SchedulerAccess:
@@ -72,98 +85,102 @@ class SchedulerAccess:
 
     def complete(self, summary: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work is done; see `Scheduler.complete`."""
-        words = _text("summary", summary)
+        words = check_words("summary", summary)
         return self._end(
             SlotStatus.FINISHED,
             fence,
-            lambda key, wake_id: self._scheduler.complete(self._agent_id, words, slot=key, wake_id=wake_id),
+            lambda it: self._scheduler.complete(self._agent_id, words, slot=it.key, wake_id=it.wake_id),
         )
 
     def abort(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work will not be done; see `Scheduler.abort`."""
-        words = _text("reason", reason)
+        words = check_words("reason", reason)
         return self._end(
             SlotStatus.ABORTED,
             fence,
-            lambda key, wake_id: self._scheduler.abort(self._agent_id, words, slot=key, wake_id=wake_id),
+            lambda it: self._scheduler.abort(self._agent_id, words, slot=it.key, wake_id=it.wake_id),
         )
 
     def pause(self, reason: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work rests; see `Scheduler.pause`."""
-        words = _text("reason", reason)
-        return self._change(
-            ActiveState.PAUSED,
-            fence,
-            lambda key, wake_id: self._scheduler.pause(self._agent_id, words, slot=key, wake_id=wake_id),
-        )
+        words = check_words("reason", reason)
+        meant, state = self._active(fence)
+        self._scheduler.pause(self._agent_id, words, slot=meant.key, wake_id=meant.wake_id)
+        return self._so(meant, ActiveState.PAUSED, is_changed=state is not ActiveState.PAUSED)
 
     def resume(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work goes on; see `Scheduler.resume`."""
-        return self._change(
-            ActiveState.ONGOING,
-            fence,
-            lambda key, wake_id: self._scheduler.resume(self._agent_id, slot=key, wake_id=wake_id),
-        )
+        meant, state = self._active(fence)
+        self._scheduler.resume(self._agent_id, slot=meant.key, wake_id=meant.wake_id)
+        is_paused = state is ActiveState.PAUSED
+        return self._so(meant, ActiveState.ONGOING if is_paused else state, is_changed=is_paused)
 
     def renew(self, *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the agent is alive, and nothing else; see `Scheduler.renew`."""
-        return self._change(
-            None, fence, lambda key, wake_id: self._scheduler.renew(self._agent_id, slot=key, wake_id=wake_id)
-        )
+        meant, state = self._active(fence)
+        self._scheduler.renew(self._agent_id, slot=meant.key, wake_id=meant.wake_id)
+        return self._answer(meant.ident, state, is_changed=False)
 
     # --- which slot -------------------------------------------------------------------------------------------------
 
-    def _end(self, status: SlotStatus, fence: Fence | None, report: _Report) -> dict[str, Any]:
-        active, history = self._own()
+    def _end(self, status: SlotStatus, fence: Fence | None, report: Callable[[_Meant], None]) -> dict[str, Any]:
+        about = fence
         try:
-            key, wake_id, ident = self._meant(active, history, fence)
-            report(key, wake_id)
+            meant = self._meant(fence)
+            about = meant.fence
+            report(meant)
         except (NoActiveSlotError, SlotMismatchError):
-            ended = self._ended(fence)
-            if ended is None or ended.status is not status:
-                raise
-            return self._answer(ended.ident, status, is_changed=False, detail=_DONE[status])
-        return self._answer(ident, status, is_changed=True)
+            entry = self._ended(about)
+            if entry is not None and entry.status is status:
+                return self._answer(entry.ident, status, is_changed=False, detail=_DONE[status])
+            if entry is not None and entry.late:
+                return self._answer(entry.ident, entry.status, is_changed=False, detail=_LATE_ALREADY)
+            raise
+        entry = self._ended(about)
+        if entry is not None and entry.late:  # the calendar may have been told something else before
+            return self._answer(entry.ident, entry.status, is_changed=True, detail=_LATE)
+        return self._answer(meant.ident, status, is_changed=True)
 
-    def _change(self, state: ActiveState | None, fence: Fence | None, report: _Report) -> dict[str, Any]:
+    def _meant(self, fence: Fence | None) -> _Meant:
+        """Find the attempt that is meant.
+
+        Its slot and its wake are the fence that the scheduler itself then checks, so that what the agent takes up
+        meanwhile, the same slot again included, is not touched. Of an attempt that is over may be reported too late:
+        that the scheduler decides.
+        """
         active, history = self._own()
-        key, wake_id, ident = self._meant(active, history, fence)
-        is_changed = active is not None and state is not None and active.state is not state
-        report(key, wake_id)
-        now = state if state is not None else (active.state if active is not None else ActiveState.ONGOING)
-        return self._answer(
-            ident, now, is_changed=is_changed, detail="" if is_changed or state is None else "it was so already"
-        )
+        if active is not None and (not fence or _is_about(active, fence)):
+            return _Meant(key=active.key, ident=active.ident, wake_id=active.wake_id, state=active.state)
+        entry = _latest(history, fence)
+        if entry is not None:
+            return _Meant(key=entry.key, ident=entry.ident, wake_id=entry.wake_id)
+        if active is None:
+            raise NoActiveSlotError(self._agent_id)
+        raise SlotMismatchError(self._agent_id, str(fence), active.ident)
+
+    def _active(self, fence: Fence | None) -> tuple[_Meant, ActiveState]:
+        """Find the attempt that is meant, which must be active."""
+        meant = self._meant(fence)
+        if meant.state is not None:
+            return meant, meant.state
+        active, _ = self._own()
+        if active is None:
+            raise NoActiveSlotError(self._agent_id)
+        raise SlotMismatchError(self._agent_id, str(meant.fence), active.ident)
 
     def _own(self) -> tuple[ActiveSlot | None, list[HistoryEntry]]:
         status = self._scheduler.status()
         active = next((one for one in status.active if one.agent_id == self._agent_id), None)
         return active, [entry for entry in status.history if entry.agent_id == self._agent_id]
 
-    def _meant(
-        self, active: ActiveSlot | None, history: list[HistoryEntry], fence: Fence | None
-    ) -> tuple[SlotKey, str, str]:
-        """Find the slot and the wake that are meant, as the fence that the scheduler itself then checks; and its name.
-
-        What the agent held a moment ago is named to the scheduler too, so that what it takes up meanwhile, the same
-        slot again included, is not touched. A report of what is no longer active may be late: the scheduler decides.
-        """
-        if active is not None and _is_meant(active, fence):
-            return active.key, active.wake_id, active.ident
-        late = None if fence is None else next((one for one in reversed(history) if _is_of(one, fence)), None)
-        if late is not None and fence is not None:
-            return late.key, fence.wake_id, late.ident
-        if active is None:
-            raise NoActiveSlotError(self._agent_id)
-        named = "" if fence is None else " ".join(part for part in (fence.slot, fence.wake_id) if part)
-        raise SlotMismatchError(self._agent_id, named, active.ident)
-
     def _ended(self, fence: Fence | None) -> HistoryEntry | None:
-        """Find what the agent's report may be a repetition of."""
-        active, history = self._own()
-        if fence is None:
-            return history[-1] if history and active is None else None
-        return next((one for one in reversed(history) if _is_of(one, fence)), None)
+        """Find how the slot ended that a report is about."""
+        return _latest(self._own()[1], fence) if fence else None
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    def _so(self, meant: _Meant, state: ActiveState, *, is_changed: bool) -> dict[str, Any]:
+        return self._answer(meant.ident, state, is_changed=is_changed, detail="" if is_changed else "it was so already")
 
     def _answer(self, ident: str, status: object, *, is_changed: bool, detail: str = "") -> dict[str, Any]:
         return {
@@ -190,20 +207,16 @@ def status_of(status: Status, agent_id: str) -> dict[str, Any]:
     }
 
 
-def _is_meant(active: ActiveSlot, fence: Fence | None) -> bool:
-    if fence is None:
-        return True
-    if fence.wake_id and fence.wake_id != active.wake_id:
+def _latest(history: list[HistoryEntry], fence: Fence | None) -> HistoryEntry | None:
+    return next((entry for entry in reversed(history) if not fence or _is_about(entry, fence)), None)
+
+
+def _is_about(one: ActiveSlot | HistoryEntry, fence: Fence) -> bool:
+    if fence.wake_id and fence.wake_id != one.wake_id:
         return False
-    return not fence.slot or fence.slot in {active.ident, str(active.key.id)}
+    return not fence.slot or fence.slot in _names(one)
 
 
-def _is_of(entry: HistoryEntry, fence: Fence) -> bool:
-    """Tell whether an entry is of the slot that is meant; of the wake where that is all that is known."""
-    return fence.slot in {entry.ident, str(entry.key.id)} if fence.slot else entry.wake_id == fence.wake_id
-
-
-def _text(what: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise ConfigurationError(f"{what} is a text, not {type(text).__name__}")
-    return clean(text, TEXT_LIMIT)
+def _names(one: ActiveSlot | HistoryEntry) -> set[str]:
+    """Tell by what a slot may be called: as it was when it was claimed, and as it is since it has become real."""
+    return {one.ident, str(one.key.id)}

@@ -45,7 +45,7 @@ class SoleProcess:
         """Take the role if nobody has it; tell whether this process has it now.
 
         Raises:
-            ConfigurationError: The file cannot be opened.
+            ConfigurationError: The file cannot be opened, or its file system has no locks.
         """
         if self.is_held:
             return True
@@ -56,9 +56,12 @@ class SoleProcess:
         try:
             # Of the open file, not of the process: others of this process that look into the file cannot let it go.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(file)
             return False
+        except OSError as error:
+            os.close(file)
+            raise ConfigurationError(f"the lock {self._path} cannot be had: {error.strerror}") from error
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file

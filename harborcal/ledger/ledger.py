@@ -632,22 +632,24 @@ class Ledger:
 
     # --- reports that come late -------------------------------------------------------------------------------------
 
-    def expired_of(self, agent_id: str, key: SlotKey | None = None) -> Claim | None:
+    def expired_of(self, agent_id: str, key: SlotKey | None = None, wake_id: str = "") -> Claim | None:
         """Tell which attempt ended because its agent fell silent, and still waits for its report.
 
         Args:
             agent_id: Whose.
             key: At which slot; None for the agent's latest.
+            wake_id: By which wake; empty for any.
         """
         with self._lock:
             if key is not None:
                 settled = self._settled.get(key)
             else:
                 own = (one for one in self._settled.values() if one.claim.agent_id == agent_id and one.claim.attempt)
-                settled = max(own, key=lambda one: one.claim.born, default=None)
-            if settled is None or settled.claim.agent_id != agent_id or not settled.is_expired or _is_late(settled):
+                meant = (one for one in own if wake_id in {"", one.claim.wake_id})
+                settled = max(meant, key=lambda one: one.claim.born, default=None)
+            if settled is None or settled.claim.agent_id != agent_id or wake_id not in {"", settled.claim.wake_id}:
                 return None
-            return settled.claim
+            return settled.claim if settled.is_expired and not _is_late(settled) else None
 
     def has_expired(self, claim: Claim) -> bool:
         """Tell whether an attempt ended because its agent fell silent, and still waits for its report."""

@@ -11,6 +11,7 @@ from harborcal.errors import (
     NoActiveSlotError,
     SlotMismatchError,
 )
+from harborcal.grammar import clean
 from harborcal.host import Host, WakeWriter
 from harborcal.journal import Journal, JournalKeeper
 from harborcal.ledger import Claim, Ledger
@@ -357,7 +358,7 @@ class Scheduler:
 
         Raises:
             NoActiveSlotError: The agent holds no slot.
-            SlotMismatchError: It holds another one than ``slot``.
+            SlotMismatchError: It holds another one than ``slot``, or by another wake than ``wake_id``.
             LifecycleError: The scheduler has stopped.
         """
         self._reports.renew(self._claim_of(agent_id, slot, wake_id))
@@ -377,14 +378,14 @@ class Scheduler:
         key = fence.key if isinstance(fence, Slot) else fence
         is_meant = claim is not None and self._is_meant(claim, key, wake_id)
         if or_expired and not is_meant:
-            expired = self._ledger.expired_of(agent_id, key)
-            if expired is not None and wake_id in {"", expired.wake_id}:
+            expired = self._ledger.expired_of(agent_id, key, wake_id)
+            if expired is not None:
                 return expired
         if claim is None:
             raise NoActiveSlotError(agent_id)
         if not is_meant:
-            named = " ".join(filter(None, ("" if key is None else f"{key.kind} {key}", wake_id)))
-            raise SlotMismatchError(agent_id, named, claim.ident)
+            parts = ("" if key is None else f"{key.kind} {key}", wake_id and f"wake {clean(wake_id, 100)}")
+            raise SlotMismatchError(agent_id, " of ".join(filter(None, parts)), claim.ident)
         return claim
 
     def _is_meant(self, claim: Claim, key: SlotKey | None, wake_id: str) -> bool:

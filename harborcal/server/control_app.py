@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flask
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from harborcal.control import Caller, Fence, SchedulerAccess, Tokens
+from harborcal.control.failures import refused, told
 from harborcal.errors import (
     CalendarError,
     CalendarRefusedError,
@@ -22,7 +23,7 @@ from harborcal.errors import (
     SlotMismatchError,
     TransportError,
 )
-from harborcal.grammar import is_id
+from harborcal.grammar import clean
 from harborcal.scheduler import Scheduler
 from harborcal.transport import DayReader
 from harborcal.transports.outbox import OutboxTransport
@@ -53,7 +54,8 @@ def create_control_app(
 
     Each call needs ``Authorization: Bearer <token>``: an agent's token reaches its own slots only, the operator's all.
     ``GET /v1/health`` needs none, and tells nothing but whether the scheduler runs. An error is ``{"detail", "error",
-    "arguments"}``: its class and what it was made of, from which `ControlClient` makes it again.
+    "arguments"}``: its class and what it was made of, from which `ControlClient` makes it again; a request that is
+    refused before the scheduler is asked is a ``ControlError``, without arguments.
 
     Args:
         scheduler: The scheduler; it stays the program's own.
@@ -63,6 +65,7 @@ def create_control_app(
     """
     app = flask.Flask("harborcal.control", static_folder=None, template_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.config["MAX_CONTENT_LENGTH"] = MAX_CONTROL_BODY  # under whatever server, and however a body is framed
     app.url_map.merge_slashes = False
     routes = _Routes(scheduler, tokens, day, outbox)
     for rule, method, view in routes.table():
@@ -131,7 +134,7 @@ class _Routes:
             fence = Fence(slot=body.get("slot", ""), wake_id=body.get("wake_id", ""))
             words = [body.get(word, "")] if word else []
             report = getattr(access, verb)
-            return _response(200, report(*words, fence=fence if fence.slot or fence.wake_id else None))
+            return _response(200, report(*words, fence=fence or None))
 
         return view
 
@@ -142,6 +145,7 @@ class _Routes:
         caller = self._tokens.caller_of(token.strip()) if scheme.lower() == "bearer" else None
         if caller is None:
             raise _RefusedError(401, "a token is needed, and this is none of this scheduler's")
+        flask.g.is_operator = caller.is_operator
         return caller
 
     def _operator(self) -> None:
@@ -149,30 +153,36 @@ class _Routes:
             raise _RefusedError(403, "that needs the operator's token")
 
     def _access(self, agent_id: str) -> SchedulerAccess:
-        # The same answer for agents that are there and that are not: a token tells nothing of others.
-        if not is_id(agent_id) or not self._caller().may_reach(agent_id):
+        # The same answer for agents that are there, that are not, and that cannot be: a token tells nothing of others.
+        if not self._caller().may_reach(agent_id):
             raise _RefusedError(403, "this token reaches its own agent's slots only")
         return SchedulerAccess(self._scheduler, agent_id, day=self._day)
 
 
 def _body(known: tuple[str, ...]) -> dict[str, str]:
     """Read a report's body: an object of texts, and nothing that is not known."""
-    request = flask.request
-    if (request.content_length or 0) > MAX_CONTROL_BODY:
-        raise _RefusedError(413, f"a body has at most {MAX_CONTROL_BODY} bytes")
-    raw = request.get_data(cache=False)
+    raw = flask.request.get_data(cache=False)
     try:
-        body = json.loads(raw.decode("utf-8")) if raw else {}
+        body = json.loads(raw.decode("utf-8"), object_pairs_hook=_object) if raw else {}
     except (ValueError, RecursionError):
         raise _RefusedError(400, "the body is no JSON") from None
     if not isinstance(body, dict):
         raise _RefusedError(422, "the body is an object")
     if strange := sorted(set(body) - set(known)):
-        raise _RefusedError(422, f"unknown: {', '.join(strange)[:200]}; known are {', '.join(known) or 'no keys'}")
+        shown = clean(", ".join(strange), 200)
+        raise _RefusedError(422, f"unknown: {shown}; known are {', '.join(known) or 'no keys'}")
     for name, value in body.items():
         if not isinstance(value, str):
             raise _RefusedError(422, f"{name} is a text")
     return body
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Take each key once: of two the one who checks and the one who acts may see different ones."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _RefusedError(422, "a key stands there twice")
+    return members
 
 
 def _no_pages() -> None:
@@ -195,23 +205,30 @@ def _finish(response: flask.Response) -> flask.Response:
 
 def _answer_to(error: Exception) -> flask.Response:
     if isinstance(error, _RefusedError):
-        response = _response(error.status, {"detail": error.detail})
+        response = _response(error.status, refused(error.detail))
         if error.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
+    if isinstance(error, RequestEntityTooLarge):
+        return _response(413, refused(f"a body has at most {MAX_CONTROL_BODY} bytes"))
     if isinstance(error, HTTPException):
-        return _response(error.code or 500, {"detail": error.name})
+        return _response(error.code or 500, refused(error.name))
     if isinstance(error, HarborcalError):
-        return _response(_status_of(error), _words_of(error))
+        return _response(_status_of(error), told(_for_the_caller(error)))
     _log.error("an error that nobody foresaw", exc_info=error)
-    return _response(500, {"detail": "Internal Server Error"})
+    return _response(500, refused("Internal Server Error"))
 
 
-def _words_of(error: HarborcalError) -> dict[str, Any]:
-    if isinstance(error, JournalError | CalendarError):
-        _log.error("a file cannot be used", exc_info=error)  # its words name files of this machine
-    kind = type(error)
-    return {"detail": str(error), "error": kind.__name__, "arguments": list(error.args)}
+def _for_the_caller(error: HarborcalError) -> HarborcalError:
+    """Keep from agents what an unusable file's error says of this machine; the log and the operator get all of it."""
+    if not isinstance(error, JournalError | CalendarError):
+        return error
+    _log.error("a file cannot be used", exc_info=error)
+    if flask.g.get("is_operator", False):
+        return error
+    if isinstance(error, JournalError):
+        return JournalError("the scheduler's journal cannot be used; its log says why", error.damaged)
+    return CalendarError("the calendar cannot be used; the scheduler's log says why")
 
 
 def _status_of(error: HarborcalError) -> int:

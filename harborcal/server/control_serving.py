@@ -1,7 +1,6 @@
 """Where the control API listens: a Unix socket that its owner alone can reach, or a loopback address."""
 
 import contextlib
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -35,14 +34,19 @@ class ControlServer(Listener):
         where = Address.of(address)
         self._file: tuple[Path, int] | None = None  # the socket and its inode: whoever replaces it keeps theirs
         if where.path is not None:
-            listener = _listen_at(where.path)
+            listener, inode = _listen_at(where.path)
             self._address = str(where)
-            self._file = (where.path, where.path.stat().st_ino)
+            self._file = (where.path, inode)
         else:
             trust_loopback_names(app, where.host)
             listener = listen(where.host, where.port)
             self._address = url_of(listener)
-        super().__init__(app, listener, threads=threads, max_body_size=MAX_CONTROL_BODY)
+        try:
+            super().__init__(app, listener, threads=threads, max_body_size=MAX_CONTROL_BODY)
+        except BaseException:
+            self._remove()
+            listener.close()
+            raise
 
     @property
     def address(self) -> str:
@@ -50,19 +54,22 @@ class ControlServer(Listener):
         return self._address
 
     def _end(self) -> None:
+        self._remove()  # first: as long as we listen, its inode is nobody else's
         super()._end()
+
+    def _remove(self) -> None:
         if self._file is not None:
             path, inode = self._file
             with contextlib.suppress(OSError):
-                if path.stat().st_ino == inode:
+                if path.lstat().st_ino == inode:
                     path.unlink()
 
 
-def _listen_at(path: Path) -> socket.socket:
+def _listen_at(path: Path) -> tuple[socket.socket, int]:
     """Listen on a Unix socket that was never anybody else's to reach.
 
     It is bound under another name and given its mode before it is where clients look; the change of name is one step,
-    so that there is no moment without a mode, or without a socket.
+    so that there is no moment without a mode, or without a socket. Returns the listener and its socket's inode.
     """
     if path.exists() or path.is_symlink():
         _must_be_stale(path)
@@ -72,14 +79,16 @@ def _listen_at(path: Path) -> socket.socket:
         listener.bind(str(draft))
         draft.chmod(0o600)
         listener.listen(128)
+        inode = draft.lstat().st_ino
         draft.rename(path)
-    except OSError as error:
+    except BaseException as error:
         listener.close()
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise ConfigurationError(f"cannot listen on the socket {path}: {error.strerror}") from error
-    os.set_inheritable(listener.fileno(), False)  # noqa: FBT003 - as the standard library has it
-    return listener
+        if isinstance(error, OSError):
+            raise ConfigurationError(f"cannot listen on the socket {path}: {error.strerror or error}") from error
+        raise
+    return listener, inode
 
 
 def _must_be_stale(path: Path) -> None:
@@ -92,5 +101,5 @@ def _must_be_stale(path: Path) -> None:
         except ConnectionRefusedError:
             return
         except OSError as error:
-            raise ConfigurationError(f"the socket {path} cannot be looked at: {error}") from error
+            raise ConfigurationError(f"the socket {path} cannot be looked at: {error.strerror or error}") from error
     raise ConfigurationError(f"somebody answers at the socket {path} already")

@@ -2,8 +2,9 @@
 
 import contextlib
 import datetime as dt
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from harborcal import (
     CalendarUnavailableError,
     ConfigurationError,
     ControlError,
+    HarborcalError,
+    JournalError,
     LifecycleError,
     NoActiveSlotError,
     Scheduler,
     SlotMismatchError,
     SlotStatus,
+    TransportError,
+    TransportTimeoutError,
 )
 from harborcal.control import AgentAccess, ControlClient, Fence, SchedulerAccess, Tokens
 from harborcal.server import ControlServer, create_control_app
@@ -151,6 +156,44 @@ def test_a_wake_that_nobody_knows_is_not_taken_for_the_last_one(office: Office, 
         ada.complete("merged", fence=Fence(wake_id="another"))
 
 
+def test_what_is_reported_after_an_agent_was_given_up_is_noted_and_told_so(office: Office, ada: AgentAccess) -> None:
+    key, wake = office.wake()
+    for _ in range(10):
+        office.clock.advance(1000)
+        office.scheduler.tick()
+    fence = Fence(slot=str(key), wake_id=wake.wake_id)
+    late = ada.complete("done after all", fence=fence)
+    assert (late["status"], late["changed"]) == ("aborted", True)
+    assert "given up" in late["detail"]
+    again = ada.complete("done after all", fence=fence)
+    assert (again["status"], again["changed"]) == ("aborted", False)
+    assert "noted already" in again["detail"]
+    entry = ada.status()["history"][-1]
+    assert (entry["summary"], entry["late"], entry["wake_id"]) == ("done after all", True, wake.wake_id)
+
+
+def test_resuming_what_was_just_woken_changes_nothing(office: Office, ada: AgentAccess) -> None:
+    told: list[Any] = []
+    office.host.on_wake = lambda _: told.extend((ada.resume(), ada.renew()))
+    office.wake()
+    assert [(answer["status"], answer["changed"], answer["detail"]) for answer in told] == [
+        ("waking", False, "it was so already"),
+        ("waking", False, ""),
+    ]
+
+
+@pytest.mark.parametrize("text", [7, None, ["done"]])
+def test_words_that_are_none_are_refused(office: Office, ada: AgentAccess, text: Any) -> None:
+    office.wake()
+    with pytest.raises(ConfigurationError, match="summary is a text"):
+        ada.complete(text)
+    with pytest.raises(ConfigurationError, match="reason is a text"):
+        ada.pause(text)
+    with pytest.raises(ConfigurationError, match="slot is a text"):
+        Fence(slot=text)
+    assert ada.status()["active"]["state"] == "ongoing"
+
+
 def test_who_holds_nothing_is_told_so(ada: AgentAccess) -> None:
     for report in (ada.complete, ada.abort, ada.pause, ada.resume, ada.renew):
         with pytest.raises(NoActiveSlotError):
@@ -175,7 +218,7 @@ def test_after_the_end_reports_are_refused(office: Office, ada: AgentAccess) -> 
 
 def test_long_and_invisible_texts_are_cut_and_cleaned(office: Office, ada: AgentAccess) -> None:
     office.wake()
-    ada.complete("a\u202eb\x07" + "x" * 5_000)
+    ada.complete("a\u202eb\x07" + "ü" * 100_000)
     summary = ada.status()["history"][-1]["summary"]
     assert summary.startswith("ab")
     assert len(summary) <= 2_000
@@ -202,6 +245,27 @@ def test_an_agents_token_reaches_its_own_slots_only(office: Office) -> None:
     for ask in (client.status, client.account, lambda: client.retry_dead_letter(1)):
         with pytest.raises(ControlError, match="operator"):
             ask()
+
+
+def test_an_id_that_is_none_reaches_nobody(office: Office) -> None:
+    line = office.client(TOKENS.for_agent("ada"))
+    with pytest.raises(ControlError, match="its own agent's slots only"):
+        line.exchange("GET", "/v1/agents/.../status")
+    with pytest.raises(ConfigurationError, match="agent_id"):
+        office.client().exchange("GET", "/v1/agents/.../status")
+    with pytest.raises(ConfigurationError, match="whole number"):
+        office.client().drop_dead_letter(True)
+
+
+def test_what_agents_are_told_of_an_unusable_file_names_no_place(office: Office) -> None:
+    office.wake()
+    error = JournalError("/var/lib/secret/journal is damaged", True)
+    office.calendar.before_update = raising(error)
+    with pytest.raises(JournalError, match="its log says why") as told:
+        office.client(TOKENS.for_agent("ada")).agent("ada").complete("merged")
+    assert told.value.damaged
+    with pytest.raises(JournalError, match="/var/lib/secret"):
+        office.client().agent("ada").complete("merged")
 
 
 def test_without_a_right_token_nobody_is_told_anything(office: Office) -> None:
@@ -239,3 +303,39 @@ def test_two_completions_at_once_are_one(office: Office) -> None:
         thread.join()
     assert sorted(answer["changed"] for answer in answers) == [False, True]
     assert office.calendar.slot(key).status is SlotStatus.FINISHED
+
+
+def raising(error: HarborcalError) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+class SlowError(TransportTimeoutError):
+    """What a program's own transport raises."""
+
+
+class OddError(TransportTimeoutError):
+    """Another one, which is not made of its words."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing within {seconds:g} s")
+        self.args = (seconds,)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SlowError("slow"), TransportTimeoutError),
+        (TransportError(OSError("gone")), TransportError),
+        (OddError(3.0), TransportTimeoutError),
+    ],
+)
+def test_a_programs_own_error_is_told_as_the_one_of_ours_that_it_is(
+    office: Office, ada: AgentAccess, error: HarborcalError, kind: type[HarborcalError]
+) -> None:
+    office.wake()
+    office.calendar.before_update = raising(error)
+    with pytest.raises(kind, match=re.escape(str(error))):
+        ada.complete("merged")

@@ -6,6 +6,7 @@ import json
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harborcal import Agent, ConfigurationError, ControlError, OutboxTransport, 
 from harborcal.control import Address, ControlClient, Tokens
 from harborcal.journal import Journal
 from harborcal.server import ControlServer, create_control_app
+from harborcal.server.serving import Listener
 from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, RecordingHost
 
 TOKENS = Tokens(b"s" * 32)
@@ -31,7 +33,9 @@ class Serving:
         self._thread = threading.Thread(target=self.server.run)
         self._thread.start()
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, **headers: str
+    ) -> tuple[int, Any]:
         port = int(self.server.address.rpartition(":")[2])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         with contextlib.closing(connection):
@@ -73,6 +77,16 @@ def test_what_a_dead_process_left_is_replaced_and_what_lives_is_not(tmp_path: Pa
     assert path.read_text() == "a letter"
 
 
+def test_a_server_that_cannot_serve_leaves_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Listener, "__init__", refuse)
+    with pytest.raises(RuntimeError):
+        Serving(f"unix:{tmp_path / 'control.sock'}")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -106,10 +120,14 @@ def test_requests_that_are_none_are_refused_in_words(serving: Serving) -> None:
         (b"[]", 422, "object"),
         (b'{"agent": "ben"}', 422, "unknown: agent"),
         (b'{"summary": 7}', 422, "text"),
+        (b'{"slot": "7", "slot": "8"}', 422, "twice"),
         (long, 413, "bytes"),
     ):
         told, answer = serving.ask("POST", path, body)
         assert (told, words in answer["detail"]) == (status, True), answer
+    pieces = iter([b'{"summary": "', *[b"x" * 8_000] * 9, b'"}'])
+    told, answer = serving.ask("POST", path, pieces)
+    assert (told, "bytes" in answer["detail"]) == (413, True), "no body is longer for not saying how long it is"
     assert serving.ask("GET", path)[0] == 405
     assert serving.ask("GET", "/v1/nowhere")[0] == 404
     assert serving.ask("POST", "/v1/agents/../status")[0] in {403, 404, 405}
@@ -144,8 +162,9 @@ def test_nobody_there_is_told_as_that(tmp_path: Path) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "none of harborcal's"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "none of harborcal's"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://evil.example\r\nContent-Length: 0\r\n\r\n", "no reason"),
-        (b"garbage\r\n\r\n", "nobody answers"),
-        (b"", "nobody answers"),
+        (b"garbage\r\n\r\n", "no whole answer"),
+        (b"", "no whole answer"),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"ok": true}', "no whole answer"),
         (
             b"HTTP/1.1 409 X\r\nContent-Length: 70\r\n\r\n"
             + b'{"detail":"d","error":"NoActiveSlotError","arguments":[1,2,3,4,5,6,7]}',
@@ -169,7 +188,8 @@ def test_answers_that_are_none_are_errors(answer: bytes, words: str) -> None:
         thread.join()
 
 
-def test_a_server_that_drips_is_waited_for_no_longer_than_the_timeout() -> None:
+@pytest.mark.parametrize("end_of_head", [b"Content-Length: 100\r\n\r\n", b"Content-Length: "])
+def test_a_server_that_drips_is_waited_for_no_longer_than_the_timeout(end_of_head: bytes) -> None:
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -177,15 +197,18 @@ def test_a_server_that_drips_is_waited_for_no_longer_than_the_timeout() -> None:
             line, _ = listener.accept()
             with line, contextlib.suppress(OSError):
                 line.recv(4_096)
-                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
-                while not over.wait(0.05):
-                    line.sendall(b"x")
+                line.sendall(b"HTTP/1.1 200 OK\r\n" + end_of_head)
+                for _ in range(100):
+                    if not over.wait(0.05):
+                        line.sendall(b"1")
 
         thread = threading.Thread(target=drip)
         thread.start()
         try:
+            begun = time.monotonic()
             with pytest.raises(ControlError, match=r"within 0\.3 s"):
-                ControlClient(f"http://127.0.0.1:{listener.getsockname()[1]}", "token", timeout=0.3).status()
+                ControlClient(f"http://localhost:{listener.getsockname()[1]}", "token", timeout=0.3).status()
+            assert time.monotonic() - begun < 3.0
         finally:
             over.set()
             thread.join()

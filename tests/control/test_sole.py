@@ -1,5 +1,7 @@
 """One process at a time, however the one before it ended."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -83,6 +85,15 @@ def test_a_forked_child_neither_holds_it_nor_keeps_it_from_others(tmp_path: Path
 def test_what_cannot_be_locked_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be opened"):
         SoleProcess(tmp_path / "no" / "folder").acquire()
+
+
+def test_a_file_system_without_locks_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ConfigurationError, match="cannot be had: No locks available"):
+        SoleProcess(tmp_path / "lock").acquire()
 
 
 def test_a_child_that_outlives_its_parent_keeps_nothing(tmp_path: Path) -> None:

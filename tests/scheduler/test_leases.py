@@ -541,6 +541,23 @@ def test_a_late_report_reaches_its_own_slot_while_the_agent_is_at_another(world:
         world.scheduler.complete("dev", slot=world.host.wakes[0].slot)
 
 
+def test_a_late_report_by_its_wake_reaches_its_own_attempt_however_many_came_since(world: World) -> None:
+    world.add(id=7)
+    world.add(id=8)
+    world.clock.advance(2 * LEASE + 30)
+    world.scheduler.complete("dev", "seven")
+    world.clock.advance(30)
+    assert world.scheduler.status().active[0].ident == "8"
+    first = world.host.wakes[0].wake_id
+    for fence, wake_id in ((SlotKey.real(7), first), (SlotKey.real(1), "another"), (None, "another")):
+        with pytest.raises(SlotMismatchError):
+            world.scheduler.complete("dev", slot=fence, wake_id=wake_id)
+    world.scheduler.complete("dev", "the first one", wake_id=first)
+    one = world.scheduler.status().history[0]
+    assert (one.ident, one.late, one.summary, one.wake_id) == ("1", True, "the first one", first)
+    assert world.scheduler.status().active[0].ident == "8"
+
+
 def test_a_late_report_by_its_handle_reaches_its_own_slot_however_many_came_since(world: World) -> None:
     world.add(id=7)
     world.add(id=8)

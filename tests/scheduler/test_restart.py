@@ -177,6 +177,7 @@ def test_the_history_survives(durable: Durable) -> None:
     durable.scheduler.tick()
     durable.scheduler.abort("dev", "no")
     before = durable.scheduler.status().history
+    assert [entry.wake_id for entry in before] == durable.wake_ids
     durable.restart()
     assert durable.scheduler.status().history == before
     assert [entry.status for entry in before] == ["finished", "finished", "aborted"]

@@ -10,6 +10,7 @@ import pytest
 from harborcal import (
     Agent,
     CalendarRefusedError,
+    ConfigurationError,
     DeliveryStatus,
     Heartbeat,
     LifecycleError,
@@ -216,6 +217,30 @@ def test_the_fence_refuses_another_slot_than_the_active_one() -> None:
     world.scheduler.renew("dev", slot=SlotKey.real(1))
     world.scheduler.complete("dev", slot=SlotKey.real(1))
     assert world.sent[-1] == ("dev", "finished")
+
+
+def test_the_fence_of_a_wake_refuses_a_later_attempt_of_the_same_slot() -> None:
+    world = World()
+    world.add(id=1)
+    world.scheduler.tick()
+    (first,) = world.host.wakes
+    world.scheduler.abort("dev", "no", wake_id=first.wake_id)
+    world.clock.advance(200)
+    world.calendar.set_slot(SlotKey.real(1), status="not_started")  # somebody opens it again
+    world.scheduler.tick()
+    second = world.host.wakes[-1]
+    assert (second.slot.key, second.attempt) == (first.slot.key, 2)
+    fence: dict[str, Any] = {"slot": first.slot, "wake_id": first.wake_id}
+    for call in ("complete", "abort", "pause", "resume", "renew"):
+        with pytest.raises(SlotMismatchError, match=f"not real 1 of wake {first.wake_id}"):
+            getattr(world.scheduler, call)("dev", **fence)
+    with pytest.raises(SlotMismatchError, match=f"not wake {first.wake_id}"):
+        world.scheduler.complete("dev", wake_id=first.wake_id)
+    for call in ("pause", "resume", "renew", "complete"):
+        getattr(world.scheduler, call)("dev", wake_id=second.wake_id)
+    assert [entry.wake_id for entry in world.scheduler.status().history] == [first.wake_id, second.wake_id]
+    with pytest.raises(ConfigurationError, match="wake_id is a string"):
+        world.scheduler.complete("dev", wake_id=7)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fence", ["1", 1, object()])
