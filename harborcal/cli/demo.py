@@ -1,4 +1,4 @@
-"""Three agents on one calendar, in a folder of their own: what a daemon does, in twenty seconds."""
+"""Three agents on one calendar, in a folder of their own: what a daemon does, in ten seconds."""
 
 import dataclasses
 import datetime as dt

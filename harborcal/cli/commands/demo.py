@@ -13,7 +13,7 @@ from harborcal.cli.output import Screen
 @click.option("--keep", is_flag=True, help="Keep its folder, to look at.")
 @click.pass_context
 def demo(context: click.Context, keep: bool) -> None:
-    """Run three agents through a calendar of their own, in about twenty seconds.
+    """Run three agents through a calendar of their own, in about ten seconds.
 
     Three shell scripts are woken by the real daemon, in a temporary folder: one reports by itself, one by how it ends,
     one dies. Nothing else on this machine is touched, and no configuration is read.
