@@ -53,4 +53,4 @@ class Survivors:
             self._at_work = []
         for _, slot in self._at_work:
             with contextlib.suppress(HarborcalError):  # it is settled, or another's by now
-                self._scheduler.renew(slot.agent_id, slot=slot.key)
+                self._scheduler.renew(slot.agent_id, slot=slot.key, wake_id=slot.wake_id)

@@ -7,8 +7,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 _SAFE = re.compile(r"[^A-Za-z0-9._:@-]")  # all that ids may have, so that no two agents share a folder
 _SUFFIXES = (".json", ".draft", ".out", ".err")
@@ -18,7 +19,7 @@ _HAS_PROC = Path("/proc/self/stat").exists()
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Orphan:
-    """A command that runs although the process that started it is gone, or no longer knows it.
+    """A command that runs, and that the process which asks does not follow: most likely the one that did is gone.
 
     Attributes:
         agent_id: Whose.
@@ -26,6 +27,7 @@ class Orphan:
         pid: Its process, which leads a group of its own.
         birth: Tells this process from a later one with the same number.
         record: The file that tells of it.
+        host: The process that started it, and its birth; ``(0, "")`` where that is not known.
     """
 
     agent_id: str
@@ -33,6 +35,12 @@ class Orphan:
     pid: int
     birth: str
     record: Path
+    host: tuple[int, str] = (0, "")
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the process that started it is still there, which then follows it."""
+        return bool(self.host[1]) and birth_of(self.host[0]) == self.host[1]
 
     @property
     def is_alive(self) -> bool:
@@ -86,7 +94,8 @@ class RunRecord:
 
     def begin(self, pid: int) -> None:
         """Write that it runs."""
-        self._facts |= {"pid": pid, "birth": birth_of(pid) or ""}
+        own = os.getpid()
+        self._facts |= {"pid": pid, "birth": birth_of(pid) or "", "host": [own, birth_of(own) or ""]}
         self._write()
 
     def end(self, outcome: str) -> None:
@@ -140,10 +149,16 @@ def _orphan_of(record: Path) -> Orphan | None:
             pid=int(facts["pid"]),
             birth=str(facts["birth"]),
             record=record,
+            host=_host_of(facts),
         )
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return orphan if orphan.pid > 1 and orphan.is_alive else None
+
+
+def _host_of(facts: Mapping[str, Any]) -> tuple[int, str]:
+    pid, birth = facts.get("host", (0, ""))
+    return int(pid), str(birth)
 
 
 def has_others(group: int) -> bool:

@@ -297,6 +297,19 @@ def test_a_command_that_works_for_nobody_is_ended(office: Office) -> None:
     assert found(office, code=0) == []
 
 
+def test_a_command_that_may_linger_is_its_daemons_own(office: Office) -> None:
+    office.employ("reviewer", '@harborcal complete "all done"\nexec sleep 1000\n', more="linger = 600.0")
+    office.add("reviewer")
+    with office.running() as daemon:
+        daemon.wait_for("slot settled")
+        assert found(office, code=0) == []
+        daemon.send(signal.SIGKILL)
+        daemon.code()
+    (office.folder / ".harborcal" / "control.sock").unlink()
+    (finding,) = found(office)
+    assert "whose slot has ended without it" in finding["text"]
+
+
 def wait_for_end_of(pid: int) -> None:
     """Wait for a process that is not ours to end."""
     descriptor = os.pidfd_open(pid)

@@ -8,7 +8,7 @@ import click
 
 from harborcal.cli.context import settings_of
 from harborcal.cli.doctor import CHECKS, Check, Examination, Finding, Note
-from harborcal.cli.doctor.checks import drop_letter
+from harborcal.cli.doctor.journals import drop_letter
 from harborcal.cli.failures import ExitCode
 from harborcal.cli.output import Screen
 from harborcal.errors import ConfigurationError, HarborcalError

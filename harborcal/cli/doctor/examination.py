@@ -9,7 +9,7 @@ from harborcal.cli.reaching import tokens_in
 from harborcal.cli.settings import Settings
 from harborcal.clock import Clock, SystemClock
 from harborcal.control import ControlClient, SoleProcess
-from harborcal.errors import ConfigurationError, ControlError, HarborcalError
+from harborcal.errors import ConfigurationError, ControlError, HarborcalError, JournalError
 from harborcal.journal import Journal
 
 if TYPE_CHECKING:
@@ -84,6 +84,26 @@ class Examination:
             self.journal = Journal(self.settings.journal, clock=self.clock, patience=0.0)
             self._held.callback(self.journal.close)
         return self.journal
+
+    def readable_journal(self) -> Journal | None:
+        """Open the journal where it can be; that it cannot be is what the check of the journal says."""
+        try:
+            return self.open_journal()
+        except JournalError:
+            return None
+
+    def need_journal(self) -> Journal:
+        """Open the journal to write to it.
+
+        Raises:
+            ConfigurationError: A daemon runs, or there is no journal.
+            JournalError: It cannot be used.
+        """
+        self.need_ours()
+        kept = self.open_journal()
+        if kept is None:
+            raise ConfigurationError("there is no journal")
+        return kept
 
     @property
     def calendar_file(self) -> Path | None:

@@ -1,7 +1,7 @@
 """What the doctor says: what is well, what is not, and what it would do about that."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,3 +28,7 @@ class Finding:
     what: str
     remedy: str
     repair: Callable[[], str] | None = None
+
+
+Findings = Iterator[Finding | Note]
+"""What a check yields."""
