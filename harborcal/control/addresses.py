@@ -1,8 +1,10 @@
 """Where a control API is: a Unix socket or a loopback address, written as one text."""
 
+import contextlib
 import dataclasses
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +13,10 @@ from harborcal.grammar import clean
 from harborcal.net import is_loopback
 
 LONGEST_PATH = 103
-"""Bytes of a Unix socket's path, on the strictest of the usual systems."""
+"""Bytes of a Unix socket's path that the strictest of the usual systems takes."""
+
+_LONGEST_NAME = 64  # bytes of its last part, where the rest is abbreviated
+_CAN_ABBREVIATE = hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Address:
         if not hasattr(socket, "AF_UNIX"):
             raise ConfigurationError("this system has no Unix sockets: listen on http://127.0.0.1:PORT")
         path = Path(text).absolute()
-        if len(os.fsencode(path)) > LONGEST_PATH:
+        if len(os.fsencode(path)) > LONGEST_PATH and not _can_be_abbreviated(path):
             raise ConfigurationError(
                 f"the socket's path {clean(str(path), 200)} is longer than {LONGEST_PATH} bytes, which systems do not"
                 " take: choose another with [control] listen, or listen on http://127.0.0.1:PORT"
@@ -75,3 +80,24 @@ class Address:
         if self.path is not None:
             return f"unix:{self.path}"
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+
+def _can_be_abbreviated(path: Path) -> bool:
+    return _CAN_ABBREVIATE and len(os.fsencode(path.name)) <= _LONGEST_NAME
+
+
+@contextlib.contextmanager
+def bindable(path: Path) -> Iterator[str]:
+    """Write a socket's path as the system takes it: a long one by its folder's descriptor, which Linux can.
+
+    Raises:
+        OSError: Its folder cannot be reached.
+    """
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

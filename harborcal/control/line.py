@@ -8,7 +8,7 @@ import http.client
 import socket
 from typing import Any
 
-from harborcal.control.addresses import Address
+from harborcal.control.addresses import Address, bindable
 from harborcal.net import Deadline
 
 
@@ -28,28 +28,29 @@ class Line(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Reach the server; a host that has several addresses is tried at each."""
+        if self._address.path is not None:
+            with bindable(self._address.path) as name:
+                self.sock = self._reach(socket.AF_UNIX, name)
+            return
         failure: OSError | None = None
-        for family, target in self._targets():
-            line = _PunctualSocket(family, socket.SOCK_STREAM)
+        for family, _, _, _, where in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
             try:
-                line.keep(self._deadline)
-                line.connect(target)
+                self.sock = self._reach(family, where)
             except OSError as error:
-                line.close()
                 failure = error
-            except BaseException:
-                line.close()
-                raise
             else:
-                self.sock = line
                 return
         raise failure or OSError("the host has no address")
 
-    def _targets(self) -> list[tuple[int, Any]]:
-        if self._address.path is not None:
-            return [(socket.AF_UNIX, str(self._address.path))]
-        found = socket.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM)
-        return [(family, target) for family, _, _, _, target in found]
+    def _reach(self, family: int, where: Any) -> "_PunctualSocket":
+        line = _PunctualSocket(family, socket.SOCK_STREAM)
+        try:
+            line.keep(self._deadline)
+            line.connect(where)
+        except BaseException:
+            line.close()
+            raise
+        return line
 
 
 class _PunctualSocket(socket.socket):

@@ -8,6 +8,7 @@ from pathlib import Path
 import flask
 
 from harborcal.control import Address
+from harborcal.control.addresses import bindable
 from harborcal.errors import ConfigurationError
 from harborcal.server.control_app import MAX_CONTROL_BODY
 from harborcal.server.serving import Listener, listen, trust_loopback_names, url_of
@@ -76,7 +77,8 @@ def _listen_at(path: Path) -> tuple[socket.socket, int]:
     draft = path.with_name(f".{secrets.token_hex(3)}")  # short: the whole path has little over a hundred bytes
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(str(draft))
+        with bindable(draft) as name:
+            listener.bind(name)
         draft.chmod(0o600)
         listener.listen(128)
         inode = draft.lstat().st_ino
@@ -97,7 +99,8 @@ def _must_be_stale(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
-            probe.connect(str(path))
+            with bindable(path) as name:
+                probe.connect(name)
         except ConnectionRefusedError:
             return
         except OSError as error:

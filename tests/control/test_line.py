@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import socket
 import stat
 import threading
@@ -63,6 +64,23 @@ def test_the_socket_is_its_owners_and_goes_with_its_server(tmp_path: Path) -> No
     assert not path.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux can")
+def test_a_socket_may_lie_deep(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100) / ("ü" * 50)
+    folder.mkdir(parents=True)
+    path = folder / "control.sock"
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    with contextlib.closing(Serving(f"unix:{path}")) as one:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert ControlClient(one.server.address, "x").health()["ok"]
+        with pytest.raises(ConfigurationError, match="somebody answers"):
+            Serving(f"unix:{path}")
+    assert list(folder.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+    with pytest.raises(ControlError, match="nobody answers"):
+        ControlClient(f"unix:{folder / 'gone' / 'control.sock'}", "x").health()
+
+
 def test_what_a_dead_process_left_is_replaced_and_what_lives_is_not(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as left:
@@ -101,6 +119,7 @@ def test_a_server_that_cannot_serve_leaves_no_socket(tmp_path: Path, monkeypatch
         "http://user@127.0.0.1:1",
         "http://127.0.0.1:99999",
         "unix:" + "x" * 200,
+        "unix:/" + "x/" * 60 + "y" * 70,
         7,
     ],
 )
