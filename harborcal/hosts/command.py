@@ -163,15 +163,16 @@ class CommandHost:
         return goes_on
 
     def _start(self, wake: WakeRequest) -> None:
+        command = self._told(wake.message) if self._is_argument else self._command
+        environment = self._environment | facts_of(wake) | dict(self._own(wake.agent_id))
         record = self._record(wake)
-        message = wake.message.encode()
         try:
             run = Run(
                 wake,
-                self._told(wake.message) if self._is_argument else self._command,
-                message=b"" if self._is_argument else message,
+                command,
+                message=b"" if self._is_argument else wake.message.encode(),
                 directory=self._directory,
-                environment=self._environment | facts_of(wake) | dict(self._own(wake.agent_id)),
+                environment=environment,
                 record=record,
                 limits=self._limits,
                 clock=self._clock,

@@ -6,15 +6,17 @@ import json
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harborcal.hosts.processes import birth_of, leader_with
+
 _SAFE = re.compile(r"[^A-Za-z0-9._:@-]")  # all that ids may have, so that no two agents share a folder
+WAKE_ID = "HARBORCAL_WAKE_ID"
+"""The variable by which a command that nobody wrote down is found."""
+
 _SUFFIXES = (".json", ".draft", ".out", ".err")
-_DEAD = {"Z", "X"}  # what the system calls a process that has ended, and whose exit code nobody has taken yet
-_HAS_PROC = Path("/proc/self/stat").exists()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +29,7 @@ class Orphan:
         pid: Its process, which leads a group of its own.
         birth: Tells this process from a later one with the same number.
         record: The file that tells of it.
-        host: The process that started it, and its birth; ``(0, "")`` where that is not known.
+        host: The process that started it, and its birth.
     """
 
     agent_id: str
@@ -35,12 +37,13 @@ class Orphan:
     pid: int
     birth: str
     record: Path
-    host: tuple[int, str] = (0, "")
+    host: tuple[int, str]
 
     @property
     def is_followed(self) -> bool:
         """Whether the process that started it is still there, which then follows it."""
-        return bool(self.host[1]) and birth_of(self.host[0]) == self.host[1]
+        pid, birth = self.host
+        return bool(birth) and birth_of(pid) == birth
 
     @property
     def is_alive(self) -> bool:
@@ -65,12 +68,18 @@ class RunRecord:
     """
 
     def __init__(self, folder: Path, agent_id: str, wake_id: str, stamp: str) -> None:
-        self._facts: dict[str, object] = {"agent_id": agent_id, "wake_id": wake_id, "begun_at": stamp}
+        host = os.getpid()
+        self._facts: dict[str, object] = {
+            "agent_id": agent_id,
+            "wake_id": wake_id,
+            "begun_at": stamp,
+            "host": [host, birth_of(host) or ""],
+        }
         self._folder = folder / _SAFE.sub("_", agent_id)
         self._stem = f"{_SAFE.sub('_', stamp)}-{_SAFE.sub('_', wake_id)}"
 
     def prepare(self, keep: int) -> None:
-        """Make the folder, and remove the oldest runs in it.
+        """Make the folder, remove the oldest runs in it, and write that this one is about to begin.
 
         Raises:
             OSError: It cannot be made.
@@ -81,6 +90,7 @@ class RunRecord:
         for stem in stems[: max(0, len(stems) - keep + 1)]:
             if _orphan_of(self._folder / f"{stem}.json") is None:
                 self._remove(stem)
+        self._write()
 
     @property
     def out(self) -> Path:
@@ -94,8 +104,7 @@ class RunRecord:
 
     def begin(self, pid: int) -> None:
         """Write that it runs."""
-        own = os.getpid()
-        self._facts |= {"pid": pid, "birth": birth_of(pid) or "", "host": [own, birth_of(own) or ""]}
+        self._facts |= {"pid": pid, "birth": birth_of(pid) or ""}
         self._write()
 
     def end(self, outcome: str) -> None:
@@ -141,76 +150,26 @@ def orphans_of(folder: Path, agent_id: str) -> Iterator[Orphan]:
 def _orphan_of(record: Path) -> Orphan | None:
     try:
         facts = json.loads(record.read_text(encoding="utf-8"))
-        if "outcome" in facts or not facts["birth"]:
+        if "outcome" in facts:
             return None
+        pid, birth = _process_of(facts)
+        host, host_birth = facts["host"]
         orphan = Orphan(
             agent_id=str(facts["agent_id"]),
             wake_id=str(facts["wake_id"]),
-            pid=int(facts["pid"]),
-            birth=str(facts["birth"]),
+            pid=pid,
+            birth=birth,
             record=record,
-            host=_host_of(facts),
+            host=(int(host), str(host_birth)),
         )
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return orphan if orphan.pid > 1 and orphan.is_alive else None
+    return orphan if orphan.pid > 1 and orphan.birth and orphan.is_alive else None
 
 
-def _host_of(facts: Mapping[str, Any]) -> tuple[int, str]:
-    pid, birth = facts.get("host", (0, ""))
-    return int(pid), str(birth)
-
-
-def has_others(group: int) -> bool:
-    """Tell whether a process besides the leader is in a group, and more than its remains."""
-    return any(of == group and pid != group and not is_dead for pid, of, is_dead in _processes())
-
-
-def _processes() -> Iterator[tuple[int, int, bool]]:
-    """List processes: number, group, whether only the remains are there."""
-    if _HAS_PROC:
-        for entry in Path("/proc").iterdir():
-            fields = _fields_in_proc(entry.name) if entry.name.isdecimal() else None
-            if fields is not None:
-                yield int(entry.name), int(fields[2]), fields[0] in _DEAD
-        return
-    for line in _told_by_ps("-A", "-o", "pid=", "-o", "pgid=", "-o", "stat=").splitlines():
-        pid, group, state = line.split()[:3]
-        yield int(pid), int(group), state[0] in _DEAD
-
-
-def is_there(pid: int) -> bool:
-    """Tell whether a process has a number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def birth_of(pid: int) -> str | None:
-    """Tell when a process began, in the system's own words; None where there is none, or only its remains."""
-    if not _HAS_PROC:
-        told = _told_by_ps("-o", "stat=", "-o", "lstart=", "-p", str(pid)).split()
-        return " ".join(told[1:]) if told and told[0][0] not in _DEAD else None
-    fields = _fields_in_proc(str(pid))
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-    return None if fields is None or fields[0] in _DEAD else f"{boot}/{fields[19]}"
-
-
-def _fields_in_proc(pid: str) -> list[str] | None:
-    """Read what follows a process's name: state, parent, group, ...; the name itself may hold anything."""
-    try:
-        return Path("/proc", pid, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-
-
-def _told_by_ps(*arguments: str) -> str:
-    command = ["/bin/ps", *arguments]  # each column by itself: to some systems "a=,b=" is one with a heading
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - our own arguments
+def _process_of(facts: Mapping[str, Any]) -> tuple[int, str]:
+    """Tell which process a record is of: where its host was killed before it could write that, by its environment."""
+    if "pid" in facts:
+        return int(facts["pid"]), str(facts["birth"])
+    pid = leader_with(WAKE_ID, str(facts["wake_id"])) or 0
+    return pid, (birth_of(pid) or "") if pid else ""

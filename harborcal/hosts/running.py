@@ -16,7 +16,8 @@ from harborcal.errors import HarborcalError, LifecycleError, NoActiveSlotError, 
 from harborcal.grammar import clean
 from harborcal.host import WakeRequest
 from harborcal.hosts.bounded import BoundedFile
-from harborcal.hosts.records import RunRecord, has_others, is_there
+from harborcal.hosts.processes import has_others, is_there
+from harborcal.hosts.records import RunRecord
 
 TURN = 0.5
 """Seconds between two looks whether the slot is still active, and the time not over."""

@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -35,10 +36,11 @@ from harborcal import (
     build_wake_envelope,
 )
 from harborcal.clock import Clock
-from harborcal.hosts import orphans_in, records
+from harborcal.hosts import orphans_in, processes
 from harborcal.testing import FakeClock, InMemoryCalendar
 
 PATIENCE = 20.0
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -429,6 +431,46 @@ def test_after_a_crash_a_living_command_is_not_started_twice_and_an_older_one_is
     assert orphans_in(tmp_path) == ()
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells of others' environments")
+def test_a_command_whose_host_was_killed_before_it_wrote_down_that_it_runs_is_not_started_twice(tmp_path: Path) -> None:
+    """The host dies between starting the command and noting its number."""
+    code = (
+        "import os, signal, sys\n"
+        "from harborcal import Agent, CommandHost, Scheduler\n"
+        "from harborcal.hosts.records import RunRecord\n"
+        "from harborcal.testing import CallerRunner, InMemoryCalendar\n"
+        "RunRecord.begin = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "calendar = InMemoryCalendar(agents=['ada'])\n"
+        "calendar.add_slot('ada')\n"
+        "class Host(CommandHost):\n"
+        "    def wake_agent(self, wake):\n"
+        "        print(wake.wake_id, flush=True)\n"
+        "        super().wake_agent(wake)\n"
+        "host = Host([sys.executable, '-c', 'import time; time.sleep(600)'], output=sys.argv[1])\n"
+        "Scheduler(calendar, host, lambda: [Agent(id='ada')], runner=CallerRunner()).tick()\n"
+    )
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    wake_id = killed.stdout.strip()
+    (orphan,) = orphans_in(tmp_path)
+    assert (orphan.agent_id, orphan.wake_id, orphan.is_followed) == ("ada", wake_id, False)
+    with office(CommandHost(python("print('x')"))) as one:
+        later = CommandHost(python("print('again')"), output=tmp_path)
+        later.wake_agent(dataclasses.replace(one.wakes[0], wake_id=wake_id))
+        assert later.running == (), "it is at it still"
+        later.wake_agent(dataclasses.replace(one.wakes[0], wake_id="another"))
+        until(lambda: not orphan.is_alive)
+        until(lambda: not later.running)
+    assert orphans_in(tmp_path) == ()
+
+
 def test_a_command_that_is_left_of_an_earlier_wake_is_ended_when_the_next_begins(tmp_path: Path) -> None:
     earlier = CommandHost(python("import time; time.sleep(600)"), output=tmp_path, linger=600.0)
     with office(earlier) as one:
@@ -549,16 +591,16 @@ def test_a_command_that_could_not_be_listened_to_is_not_started(
 
 @pytest.mark.skipif(not Path("/bin/ps").exists(), reason="this system has no ps")
 def test_systems_without_proc_know_processes_by_ps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_HAS_PROC", False)
+    monkeypatch.setattr(processes, "_HAS_PROC", False)
     code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).wait()"
     with office(CommandHost(python(code), output=tmp_path, grace=0.1)) as one:
         (orphan,) = orphans_in(tmp_path)
         until(lambda: orphan.is_alive)
-        until(lambda: records.has_others(orphan.pid))
+        until(lambda: processes.has_others(orphan.pid))
         assert not dataclasses.replace(orphan, birth="Thu Jan  1 00:00:00 1970").is_alive
         one.host.close()
         until(lambda: not orphan.is_alive)
-        until(lambda: not records.has_others(orphan.pid))
+        until(lambda: not processes.has_others(orphan.pid))
 
 
 def test_agents_with_like_ids_have_their_own_outputs(tmp_path: Path) -> None:
