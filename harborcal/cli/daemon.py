@@ -36,7 +36,7 @@ from harborcal.transports.retrying import RetryingTransport
 from harborcal.version import __version__
 
 HOSTS_END_WITHIN = 10.0
-"""Seconds that woken commands have to end when the daemon stops."""
+"""Seconds that woken commands have to end when the daemon stops; more where the grace of one asks for it."""
 
 STOP_WITHIN = 10.0
 """Seconds that heartbeats, wakes and reports under way have to end after that."""
@@ -114,7 +114,7 @@ class Daemon:
             message=WakeEnvelope(zone=self._settings.zone, reporting=ReportingByAgent(self._settings.agents)),
         )
         opened.callback(self._scheduler.stop, STOP_WITHIN)
-        opened.callback(self._hosts.close, HOSTS_END_WITHIN)
+        opened.callback(self._close_hosts)
         app = create_control_app(self._scheduler, self._tokens, day=find(self._outbox, DayReader), outbox=self._outbox)
         self._server = ControlServer(app, self._settings.control)
         opened.callback(self._server.close)
@@ -229,13 +229,16 @@ class Daemon:
     def _end(self, news: News) -> None:
         """End what was woken, while its reports can still be taken; then the rest."""
         self._log("info", "harborcal is stopping", {"active": len(self._scheduler.status().active)})
-        self._hosts.close(HOSTS_END_WITHIN)
+        self._close_hosts()
         self._scheduler.stop(STOP_WITHIN)
         status = self._scheduler.status()
         news.tell(status)
         self._held.close()
         pending = self._outbox.delivery_status().pending
         self._log("info", "harborcal has stopped", {"active": len(status.active), "undelivered": pending})
+
+    def _close_hosts(self) -> None:
+        self._hosts.close(max(HOSTS_END_WITHIN, self._hosts.closing_time))
 
     def __exit__(self, *_error: object) -> None:
         self._held.close()

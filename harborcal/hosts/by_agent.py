@@ -46,6 +46,11 @@ class HostsByAgent:
         """Take a line of the scheduler's log."""
         self._log(level, message, fields)
 
+    @property
+    def closing_time(self) -> float:
+        """Seconds that `close` should be given: the most that one of the hosts asks for by its own ``closing_time``."""
+        return max((float(getattr(host, "closing_time", 0.0)) for host in self._hosts.values()), default=0.0)
+
     def close(self, timeout: float = 10.0) -> None:
         """Close those hosts that can be closed, each of them once, and all of them within the time together.
 

@@ -41,7 +41,7 @@ MAX_ARGUMENT = 100_000
 """Bytes of a message that is given as an argument: systems take little more in one."""
 
 _DATA_LIMIT = 64_000
-_FOR_REPORTS = 0.3  # of the time for closing: to end what does not end by itself, and to report of it
+_FOR_REPORTS = 3.0  # seconds of the time for closing: to end what does not end by itself, and to report of it
 _OURS = "HARBORCAL_"
 _OPERATIONS = ("killpg", "waitid", "set_blocking")
 
@@ -226,6 +226,11 @@ class CommandHost:
         """Pass the line on."""
         self._log(level, message, fields)
 
+    @property
+    def closing_time(self) -> float:
+        """Seconds that `close` should be given, so that each command has its grace, and is reported of after it."""
+        return self._limits.grace + _FOR_REPORTS
+
     def begin_close(self) -> None:
         """Start nothing more, and have all commands ended, without waiting for that."""
         with self._lock:
@@ -237,7 +242,8 @@ class CommandHost:
     def close(self, timeout: float = 10.0) -> None:
         """Start nothing more, end all commands, and report ``abort`` for them; wait for that at most so long.
 
-        What is there still when most of the time is over has no more grace, so that nothing outlives us unreported.
+        What is there still when most of the time is over has no more grace, so that nothing outlives us unreported;
+        given `closing_time`, each has all of its grace.
         To be called before the scheduler stops: afterwards it takes no report.
         """
         self.begin_close()
@@ -247,8 +253,9 @@ class CommandHost:
             # One that is just being started ends too: its slot must not be left to a process that is gone.
             self._lock.wait_for(lambda: not self._starting, patience)
             runs = list(self._runs.values())
+        for_reports = min(_FOR_REPORTS, 0.3 * patience)
         for run in runs:
-            if not run.wait(max(0.0, end - _FOR_REPORTS * patience - self._clock.monotonic())):
+            if not run.wait(max(0.0, end - for_reports - self._clock.monotonic())):
                 run.hurry()
         for run in runs:
             run.wait(max(0.0, end - self._clock.monotonic()))

@@ -36,7 +36,7 @@ from harborcal import (
     build_wake_envelope,
 )
 from harborcal.clock import Clock
-from harborcal.hosts import orphans_in, processes
+from harborcal.hosts import HostsByAgent, orphans_in, processes
 from harborcal.testing import FakeClock, InMemoryCalendar
 
 PATIENCE = 20.0
@@ -356,6 +356,8 @@ def test_what_is_left_when_the_time_for_closing_is_over_is_ended_however_long_it
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     with contextlib.closing(Office(CommandHost(python(code), grace=600.0))) as one:
         one.scheduler.tick()
+        assert one.host.closing_time > 600.0
+        assert HostsByAgent({"ada": one.host}).closing_time == one.host.closing_time
         one.host.close(3.0)
         assert not one.host.running
         assert one.entry().reason == "ended with its host"

@@ -238,6 +238,7 @@ def test_all_hosts_together_are_closed_within_the_time_and_in_spite_of_each_othe
         log=lambda level, message, _fields: lines.append((level, message)),
         clock=clock,
     )
+    assert hosts.closing_time == 0.0
     hosts.close(4.0)
     assert (broken.given, slow.given, last.given) == ([4.0], [4.0], [0.0])
     assert lines == [("warn", "a host could not be closed")]
