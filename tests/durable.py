@@ -20,6 +20,7 @@ from harborcal import (
     SlotUpdate,
     UpdateReceipt,
     WakeRequest,
+    build_wake_message,
 )
 from harborcal.calendar import Calendar
 from harborcal.clock import Timer
@@ -115,6 +116,8 @@ class Durable:
         kill_at: Where the process is killed, once: a step of the journal's (``accept.written``), before or after a
             call of the calendar's (``claim.after``), or a wake (``wake.before``).
         fail_at: The journal's steps (or beginnings of their names) that fail as on a full disk.
+        meanwhile: What else happens at such a place, once, by its name.
+        message: What writes the message of a wake, the last thing before it is handed to its host.
     """
 
     def __init__(self, folder: Path, *agents: str, carried: bool = False, **config: Any) -> None:
@@ -130,6 +133,8 @@ class Durable:
         self.config: dict[str, Any] = {"seed": 1, **config}
         self.kill_at = ""
         self.fail_at: tuple[str, ...] = ()
+        self.meanwhile: dict[str, Callable[[], object]] = {}
+        self.message: Callable[[Slot], str] = build_wake_message
         self._folder = folder
         self._lives = 0
         self._added = 0
@@ -151,6 +156,7 @@ class Durable:
             lambda: self.agents,
             clock=self.life,
             runner=runner,
+            message=lambda slot: self.message(slot),
             config=SchedulerConfig(**self.config | {"seed": self.config["seed"] + self._lives}),
         )
 
@@ -169,6 +175,8 @@ class Durable:
         """Go on, unless the process is dead, or to be killed at this very step."""
         if not life.alive:
             raise KilledError
+        if step in self.meanwhile:
+            self.meanwhile.pop(step)()
         if step == self.kill_at:
             self.kill_at = ""
             self.kill()

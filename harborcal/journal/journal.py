@@ -176,8 +176,13 @@ class Journal:
             self._save([opened, *ended], last_attempt=opened.id)
             return opened
 
-    def enter(self, attempt_id: int, **changes: Any) -> bool:
+    def enter(self, attempt_id: int, *, unless_heard: bool = False, **changes: Any) -> bool:
         """Write that a wake is about to be entered, and what else has changed; False where the attempt has ended.
+
+        Args:
+            attempt_id: Which attempt.
+            unless_heard: Whether it is False, too, where its agent was heard: the wake would be its second.
+            changes: Fields of `Attempt`.
 
         Raises:
             JournalError: It could not be written: do not enter it.
@@ -186,7 +191,7 @@ class Journal:
         with self._lock:
             self._begin("enter")
             attempt = self._known(attempt_id)
-            if attempt.state is AttemptState.SETTLED:
+            if attempt.state is AttemptState.SETTLED or (unless_heard and attempt.heard_at is not None):
                 return False
             self._save([dataclasses.replace(attempt, state=AttemptState.WAKING, **changes)])
             return True

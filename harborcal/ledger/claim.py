@@ -35,6 +35,7 @@ class Claim:
         "heard_at",
         "ident",
         "is_found",
+        "is_reached",
         "is_restored",
         "key",
         "keys",
@@ -119,7 +120,8 @@ class Claim:
         self.is_restored = False  # made from what the journal remembers
         self.is_found = False  # found again after a restart, and the calendar has not been asked for it yet
         self.awaits_wake = False  # found again before its wake was entered
-        self.may_be_woken = False  # found again, and its wake may have been entered
+        self.may_be_woken = False  # found again, and its wake, which may have been entered, is to be entered once more
+        self.is_reached = False  # found again so, and heard before that: its wake had reached it
 
     @property
     def is_on_its_way(self) -> bool:

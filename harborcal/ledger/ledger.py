@@ -7,6 +7,7 @@ is no longer the agent's.
 
 import dataclasses
 import datetime as dt
+import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
@@ -350,12 +351,15 @@ class Ledger:
         with self._lock:
             if self._active.get(claim.agent_id) is not claim:
                 return False
+            if claim.heard_at is None and claim.state is ActiveState.WAKING:
+                claim.written_at = -math.inf  # news however soon: after a restart it tells that the wake has arrived
             claim.heard_at = now
             claim.quiet_since = at
             claim.reminded = False
-            if claim.awaits_wake and claim.may_be_woken:
+            if claim.may_be_woken:
                 # Its wake has reached it before we died: to repeat it would wake it twice, and undo what it reports.
                 claim.awaits_wake = claim.may_be_woken = False
+                claim.is_reached = True
                 claim.state = ActiveState.ONGOING
             if claim.condemned is not None and _is_lifted_by_a_sign_of_life(claim.condemned, claim):
                 claim.condemned = None
@@ -779,6 +783,11 @@ class Ledger:
             claim.reminded = False
             return is_wanted
 
+    def wants_wake(self, claim: Claim) -> bool:
+        """Tell whether an attempt is still to be woken for: it has not ended, nor is its agent known to be at it."""
+        with self._lock:
+            return self._active.get(claim.agent_id) is claim and not claim.is_reached
+
     def await_wake(self, claim: Claim) -> None:
         """Have an attempt that was found again wait for its wake once more: it could not be entered."""
         with self._lock:
@@ -794,10 +803,10 @@ class Ledger:
         with self._lock:
             return claim.is_found
 
-    def may_be_woken(self, claim: Claim) -> bool:
-        """Tell whether an attempt was found again whose wake may have been entered, and is to be entered again."""
+    def may_be_at_work(self, claim: Claim) -> bool:
+        """Tell whether an attempt was found again whose wake may have been entered before."""
         with self._lock:
-            return claim.may_be_woken
+            return claim.may_be_woken or claim.is_reached
 
     def let_be(self, claim: Claim) -> None:
         """Enter no wake again for an attempt that was found: its agent may be at it, and its lease decides."""

@@ -122,7 +122,7 @@ class Attempts:
             self._journal.withdraw(claim.record)
 
     def enter(self, claim: Claim, *, is_claimed: bool) -> bool:
-        """Write that a wake is about to be entered; False where its agent was quicker, and has ended it.
+        """Write that a wake is about to be entered; False where its agent was quicker, and has ended it, or is at it.
 
         Raises:
             JournalError: It could not be written: do not enter it.
@@ -132,7 +132,7 @@ class Attempts:
         changes: dict[str, Any] = {"key": self._ledger.key_of(claim), "is_claimed": is_claimed}
         if claim.is_restored:
             changes["claimed_at"] = self._clock.now()  # its silence begins now, also for the next restart
-        return self._journal.enter(claim.record, **changes)
+        return self._journal.enter(claim.record, unless_heard=self._ledger.may_be_at_work(claim), **changes)
 
     def remind(self, claim: Claim) -> None:
         """Write that an agent is about to be reminded.

@@ -145,17 +145,17 @@ class Dispatch:
             self._unclaim(claim)  # or it was settled while the wake was queued
             return "undone"
         if not self._reserve(claim) or not self._claim(claim) or not self._ledger.is_active(claim):
-            return "undone"  # another one has it; or its agent was quicker and has settled it
+            return "undone"  # another one has it; or its agent was quicker
         if self._updates.asks_for_slots and not self._write_wake(claim):
             return "undone"
         self._ledger.confirm(claim)
         try:
-            self._wake_agent(claim)
+            is_entered = self._wake_agent(claim)
         except BaseException as error:  # noqa: BLE001 - whatever a host raises, the wake has failed
             self._failed(wake, error)
             return "failed"
         self._woken(claim)
-        return "woken"
+        return "woken" if is_entered else "undone"
 
     def _unclaim(self, claim: Claim) -> None:
         """Undo a claim whose wake was not entered; what a restart has found goes on waiting for its wake."""
@@ -169,7 +169,7 @@ class Dispatch:
 
         Not where a wake may have been entered before a restart: its agent may be at it, and is woken later.
         """
-        if self._ledger.was_told(claim) and not self._ledger.may_be_woken(claim):
+        if self._ledger.was_told(claim) and not self._ledger.may_be_at_work(claim):
             self._give_back_or_condemn(claim, reason)
         else:
             self._unclaim(claim)
@@ -226,12 +226,18 @@ class Dispatch:
             self._lose(claim, ANOTHER_HAS_IT)
             return False
 
-    def _wake_agent(self, claim: Claim, *, reminder: bool = False) -> None:
+    def _wake_agent(self, claim: Claim, *, reminder: bool = False) -> bool:
+        """Hand a wake to the host; False where its agent was quicker, up to the last moment, and needs it no more."""
         with self._place.inside("wake"):
-            returned = self._host.wake_agent(self._request(claim, reminder=reminder))
+            request = self._request(claim, reminder=reminder)
+            is_wanted = self._ledger.was_reminded(claim) if reminder else self._ledger.wants_wake(claim)
+            if not is_wanted:
+                return False
+            returned = self._host.wake_agent(request)
         if inspect.iscoroutine(returned):
             returned.close()
             raise HostError("wake_agent is a coroutine function: harborcal's hosts are synchronous")
+        return True
 
     def _request(self, claim: Claim, *, reminder: bool) -> WakeRequest:
         """Put together what a host is given; the message is written from the slot, or from all of it."""
@@ -319,7 +325,7 @@ class Dispatch:
         try:
             self._attempts.remind(claim)
             self._voice.warn("calendar agent is silent", agent=claim.agent_id, slot=claim.ident, reminded=True)
-            self._wake_agent(claim, reminder=True)
+            is_entered = self._wake_agent(claim, reminder=True)
         except JournalError as error:
             self._journal_failed(claim, error)
             self._ledger.put_off(claim)  # nobody is given up who was not reminded
@@ -328,7 +334,7 @@ class Dispatch:
             self._troubles.note(claim.agent_id, "wake", f"reminder failed: {describe(error)}")
             return "failed"
         self._troubles.clear(claim.agent_id, "wake")
-        return "woken"
+        return "woken" if is_entered else "undone"
 
     def give_up(self, claim: Claim) -> None:
         """Abort a slot whose agent stayed silent after its reminder too."""
@@ -412,7 +418,7 @@ class Dispatch:
         still gives it to us.
         """
         missed = missed_by(claim.slot, self._clock.now(), self._grace) if self._ledger.awaits_wake(claim) else ""
-        if missed and self._ledger.may_be_woken(claim):
+        if missed and self._ledger.may_be_at_work(claim):
             self._ledger.let_be(claim)  # it is too late to wake, and not too late for a report
         elif missed:
             self._end_found(claim, f"missed: {missed}")

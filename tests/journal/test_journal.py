@@ -162,6 +162,15 @@ def test_a_wake_is_not_entered_once_its_attempt_has_ended(path: Path) -> None:
     assert [attempt.state for attempt in reopened(path)[0]] == [AttemptState.SETTLED]
 
 
+def test_a_wake_is_not_entered_once_more_where_its_agent_was_heard(path: Path, clock: FakeClock) -> None:
+    with opened(path) as journal:
+        first = journal.open_attempt(attempt_at(Slot(id=7), "dev"))
+        assert journal.enter(first.id, unless_heard=True)
+        journal.change(first.id, heard_at=clock.now())
+        assert not journal.enter(first.id, unless_heard=True)
+        assert journal.enter(first.id)
+
+
 @pytest.mark.parametrize(("update", "state"), [(PAUSED, AttemptState.PAUSED), (FINISHED, AttemptState.SETTLED)])
 def test_the_end_of_a_wake_undoes_nothing_that_its_agent_has_said(
     path: Path, update: SlotUpdate, state: AttemptState

@@ -578,6 +578,90 @@ def test_an_unknown_wake_is_not_repeated_once_its_agent_was_heard(folder: Path) 
     world.close()
 
 
+@pytest.mark.parametrize("step", ["claim.before", "claim.after"])
+def test_a_report_on_the_way_to_a_repeated_wake_stops_it_and_its_agent_is_left_at_work(folder: Path, step: str) -> None:
+    world = Durable(folder, carried=True, on_unknown="repeat")
+    key = world.add()
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+    world.meanwhile[step] = lambda: world.scheduler.renew("dev")
+    world.scheduler.tick()
+    assert not world.meanwhile
+    assert len(world.host.wakes) == 1, "it is at it, as its report shows"
+    world.restart()
+    finish(world)
+    assert len(world.host.wakes) == 1
+    assert world.scheduler.status().active[0].state is ActiveState.ONGOING
+    assert world.state(key) is SlotStatus.ONGOING
+    world.scheduler.complete("dev", "done")
+    assert world.state(key) is SlotStatus.FINISHED
+    world.close()
+
+
+def test_a_slot_is_not_given_back_whose_agent_was_heard_while_its_calendar_gave_no_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Durable(folder, carried=True, on_unknown="repeat")
+    key = world.add()
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+    world.meanwhile["claim.before"] = lambda: world.scheduler.renew("dev")
+    with monkeypatch.context() as line:
+        line.setattr(EmbeddedTransport, "claim", timed_out)
+        world.scheduler.tick()
+    finish(world)
+    assert len(world.host.wakes) == 1
+    assert world.state(key) is SlotStatus.ONGOING
+    assert world.scheduler.status().active[0].state is ActiveState.ONGOING
+    world.close()
+
+
+@pytest.mark.parametrize("verb", ["complete", "abort", "pause", "resume", "renew"])
+@pytest.mark.parametrize("is_carried", [True, False], ids=["carried", "memory"])
+def test_a_report_at_the_last_moment_stops_a_repeated_wake(folder: Path, verb: str, *, is_carried: bool) -> None:
+    world = Durable(folder, carried=is_carried, on_unknown="repeat")
+    world.add()
+    world.kill_at = "wake.after"
+    with world.dying():
+        world.scheduler.tick()
+
+    def write(_: Slot) -> str:
+        getattr(world.scheduler, verb)("dev")
+        return "too late"
+
+    world.message = write
+    world.scheduler.tick()
+    finish(world)
+    assert len(world.host.wakes) == 1, "it is at it, as its report shows"
+    states = [active.state for active in world.scheduler.status().active]
+    assert states == ([] if verb in {"complete", "abort"} else ["paused" if verb == "pause" else "ongoing"])
+    world.restart()
+    world.scheduler.tick()
+    assert [active.state for active in world.scheduler.status().active] == states
+    assert len(world.host.wakes) == 1
+    world.close()
+
+
+@pytest.mark.parametrize("verb", ["complete", "renew"])
+def test_a_report_at_the_last_moment_stops_a_reminder(folder: Path, verb: str) -> None:
+    world = Durable(folder, heartbeat_interval=110)
+    world.add(minutes=10)
+    world.scheduler.tick()
+
+    def write(_: Slot) -> str:
+        getattr(world.scheduler, verb)("dev")
+        return "too late"
+
+    world.message = write
+    world.scheduler.start()
+    world.clock.advance(1_900)
+    assert [wake.reminder for wake in world.host.wakes] == [False]
+    assert bool(world.scheduler.status().active) is (verb == "renew")
+    world.close()
+
+
 def timed_out(*_: object) -> None:
     raise TransportTimeoutError("claim: the answer was lost")
 
@@ -991,12 +1075,13 @@ def test_a_wake_of_which_nobody_knows_is_never_too_late_to_be_reported(folder: P
     world.close()
 
 
-def test_an_agent_that_was_heard_is_not_woken_once_more(folder: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, 1_200])
+def test_an_agent_that_was_heard_is_not_woken_once_more(folder: Path, seconds: float) -> None:
     world = Durable(folder, on_unknown="repeat", wake_timeout=3_600)
     world.add()
 
     def report(wake: WakeRequest) -> None:
-        world.clock.advance(1_200)
+        world.clock.advance(seconds)
         wake.report.renew()
 
     world.host.on_wake = report

@@ -1,5 +1,6 @@
 """Calls that meet: complete twice, complete against abort, callbacks that call back, stops at bad moments."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 from harborcal import (
     Agent,
     HarborcalError,
+    Journal,
     LifecycleError,
     NoActiveSlotError,
+    OutboxTransport,
     Scheduler,
     SchedulerConfig,
     SlotKey,
@@ -24,7 +27,10 @@ from harborcal import (
     UpdateReceipt,
     WakeRequest,
 )
-from harborcal.testing import InMemoryCalendar, RecordingHost
+from harborcal.journal import AttemptState
+from harborcal.testing import CallerRunner, FakeClock, InMemoryCalendar, RecordingHost
+from harborcal.transport import Transport
+from tests.campaigns.storage_acts import attempt_at
 from tests.scheduler.test_settlement import Layer
 from tests.world import World, threaded
 
@@ -335,6 +341,42 @@ def test_wakes_that_were_queued_and_not_entered_are_undone_by_the_end() -> None:
     world.scheduler.stop(timeout=0.01)
     assert len(world.scheduler.status().active) == 1
     leave.set()
+
+
+def test_a_report_stops_a_repeated_wake_that_is_queued(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "journal"
+    entered, leave, last = threading.Event(), threading.Event(), threading.Event()
+
+    def left_behind(calendar: InMemoryCalendar) -> Transport:
+        """Make what a process left that was killed while it woke two agents."""
+        with contextlib.closing(Journal(path, clock=clock)) as journal:
+            for name in ("a", "b"):
+                slot = calendar.slot(calendar.add_slot(name))
+                assert journal.enter(journal.open_attempt(attempt_at(slot, name)).id)
+        return OutboxTransport(calendar, Journal(path, clock=clock), clock=clock, runner=CallerRunner())
+
+    def on_wake(wake: WakeRequest) -> None:
+        entered.set()
+        leave.wait(PATIENCE)
+        if wake.agent_id == "c":
+            last.set()
+
+    config = SchedulerConfig(max_wakes=1, wake_wait=0.01, on_unknown="repeat")
+    world = threaded("a", "b", "c", on_wake=on_wake, wrap=left_behind, clock=clock, config=config)
+    world.scheduler.tick()
+    assert entered.wait(PATIENCE)
+    (woken,) = world.host.wakes
+    queued = "a" if woken.agent_id == "b" else "b"
+    world.scheduler.pause(queued, "lunch")
+    world.add("c")
+    world.scheduler.tick()  # its wake queues behind the other one
+    leave.set()
+    assert last.wait(PATIENCE)
+    world.scheduler.stop()
+    assert [wake.agent_id for wake in world.host.wakes] == [woken.agent_id, "c"]
+    with contextlib.closing(Journal(path, clock=clock)) as journal:
+        states = {attempt.agent_id: attempt.state for attempt in journal.attempts()}
+    assert states == {woken.agent_id: AttemptState.ONGOING, queued: AttemptState.PAUSED, "c": AttemptState.ONGOING}
 
 
 def test_run_returns_after_a_stop_was_requested_from_another_thread() -> None:
