@@ -23,6 +23,8 @@ SLOT, WAKE_ID = "HARBORCAL_SLOT", "HARBORCAL_WAKE_ID"
 ANSWER_LIMIT = 16 * 1024 * 1024
 """How many bytes of an answer are read."""
 
+_NUMBERS = 2**63
+
 
 class ControlClient:
     """Reaches a running scheduler through its control API.
@@ -96,8 +98,8 @@ class ControlClient:
         self._settle_dead_letter(number, "drop")
 
     def _settle_dead_letter(self, number: int, act: str) -> None:
-        if type(number) is not int or number < 0:
-            raise ConfigurationError(f"a dead letter's number is a whole number, not {clean(repr(number), 40)}")
+        if type(number) is not int or not 0 <= number < _NUMBERS:
+            raise ConfigurationError("a dead letter's number is a whole number that a journal gave")
         self.exchange("POST", f"/v1/dead-letters/{number}/{act}", {})
 
     # --- one exchange -----------------------------------------------------------------------------------------------

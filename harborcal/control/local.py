@@ -22,7 +22,7 @@ _LATE_ALREADY = "the slot had been given up, as nobody had reported in time; a l
 class _Meant:
     """The attempt that a report is about; ``state`` is None where it is active no more."""
 
-    key: SlotKey
+    key: SlotKey | None
     ident: str
     wake_id: str
     state: ActiveState | None = None
@@ -139,6 +139,8 @@ class SchedulerAccess:
         entry = self._ended(about)
         if entry is not None and entry.late:  # the calendar may have been told something else before
             return self._answer(entry.ident, entry.status, is_changed=True, detail=_LATE)
+        if entry is None and meant.state is None:
+            return self._answer(meant.ident, SlotStatus.ABORTED, is_changed=True, detail=_LATE)
         return self._answer(meant.ident, status, is_changed=True)
 
     def _meant(self, fence: Fence | None) -> _Meant:
@@ -154,9 +156,9 @@ class SchedulerAccess:
         entry = _latest(history, fence)
         if entry is not None:
             return _Meant(key=entry.key, ident=entry.ident, wake_id=entry.wake_id)
-        if active is None:
-            raise NoActiveSlotError(self._agent_id)
-        raise SlotMismatchError(self._agent_id, str(fence), active.ident)
+        if fence:  # the history is short, and the scheduler may know of it still
+            return _Meant(key=_key_of(fence), ident=fence.slot, wake_id=fence.wake_id)
+        raise NoActiveSlotError(self._agent_id)
 
     def _active(self, fence: Fence | None) -> tuple[_Meant, ActiveState]:
         """Find the attempt that is meant, which must be active."""
@@ -205,6 +207,13 @@ def status_of(status: Status, agent_id: str) -> dict[str, Any]:
         "last_error": None if error is None else error.to_dict(),
         "problems": {source: one.to_dict() for source, one in status.problems.get(agent_id, {}).items()},
     }
+
+
+def _key_of(fence: Fence) -> SlotKey | None:
+    if not fence.slot:
+        return None
+    is_real = fence.slot.isascii() and fence.slot.isdecimal() and len(fence.slot) <= 18
+    return SlotKey.real(int(fence.slot)) if is_real else SlotKey.virtual(fence.slot)
 
 
 def _latest(history: list[HistoryEntry], fence: Fence | None) -> HistoryEntry | None:

@@ -1,5 +1,6 @@
 """Exactly one process: a lock on a file, which the system lets go of when its process ends, however it ends."""
 
+import contextlib
 import os
 import weakref
 from pathlib import Path
@@ -62,8 +63,9 @@ class SoleProcess:
         except OSError as error:
             os.close(file)
             raise ConfigurationError(f"the lock {self._path} cannot be had: {error.strerror}") from error
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a disk is full: who it is cannot be looked up, and it is all the same
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file
         return True
 

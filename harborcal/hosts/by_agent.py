@@ -58,7 +58,7 @@ class HostsByAgent:
         """
         ends_at = self._clock.monotonic() + timeout
         for begin in self._methods("begin_close"):
-            self._call(begin)
+            self._call(begin, timeout)
         for close in self._methods("close"):
             self._call(close, max(0.0, ends_at - self._clock.monotonic()))
 

@@ -121,7 +121,7 @@ class CommandHost:
         self._lock = threading.Condition()
         self._starting: set[str] = set()  # guarded by _lock; whose commands are being started
         self._runs: dict[str, Run] = {}  # guarded by _lock; by agent
-        self._is_closed = False  # guarded by _lock
+        self._kill_by: float | None = None  # guarded by _lock; once it is closed, when what is still there is killed
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._command[0]!r})"
@@ -133,7 +133,7 @@ class CommandHost:
             HostError: It cannot be started, or the agent's last command is still being ended.
         """
         with self._lock:
-            if self._is_closed:
+            if self._kill_by is not None:
                 raise HostError("the host is closed")
             if wake.agent_id in self._starting:
                 raise HostError(f"a command of {wake.agent_id} is being started")
@@ -187,8 +187,8 @@ class CommandHost:
             except RuntimeError as error:
                 raise HostError(f"{self._command[0]} cannot be followed: {clean(str(error), 200)}") from error
             self._runs[wake.agent_id] = run
-            if self._is_closed:
-                run.close()
+            if self._kill_by is not None:
+                run.close(self._kill_by)
 
     def _record(self, wake: WakeRequest) -> RunRecord | None:
         if self._output is None:
@@ -231,13 +231,15 @@ class CommandHost:
         """Seconds that `close` should be given, so that each command has its grace, and is reported of after it."""
         return self._limits.grace + _FOR_REPORTS
 
-    def begin_close(self) -> None:
-        """Start nothing more, and have all commands ended, without waiting for that."""
+    def begin_close(self, timeout: float = 10.0) -> None:
+        """Start nothing more, and have all commands ended within so many seconds, without waiting for that."""
+        patience = max(0.0, check_seconds("timeout", timeout))
         with self._lock:
-            self._is_closed = True
-            runs = list(self._runs.values())
+            if self._kill_by is None:
+                self._kill_by = self._clock.monotonic() + patience - min(_FOR_REPORTS, 0.3 * patience)
+            kill_by, runs = self._kill_by, list(self._runs.values())
         for run in runs:
-            run.close()
+            run.close(kill_by)
 
     def close(self, timeout: float = 10.0) -> None:
         """Start nothing more, end all commands, and report ``abort`` for them; wait for that at most so long.
@@ -246,17 +248,13 @@ class CommandHost:
         given `closing_time`, each has all of its grace.
         To be called before the scheduler stops: afterwards it takes no report.
         """
-        self.begin_close()
+        self.begin_close(timeout)
         patience = max(0.0, check_seconds("timeout", timeout))
         end = self._clock.monotonic() + patience
         with self._lock:
             # One that is just being started ends too: its slot must not be left to a process that is gone.
             self._lock.wait_for(lambda: not self._starting, patience)
             runs = list(self._runs.values())
-        for_reports = min(_FOR_REPORTS, 0.3 * patience)
-        for run in runs:
-            if not run.wait(max(0.0, end - for_reports - self._clock.monotonic())):
-                run.hurry()
         for run in runs:
             run.wait(max(0.0, end - self._clock.monotonic()))
 

@@ -1,5 +1,6 @@
 """What the system tells of processes: when one began, what is in its group, and for which wake it was started."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ _HAS_PROC = Path("/proc/self/stat").exists()
 
 
 def has_others(group: int) -> bool:
-    """Tell whether a process besides the leader is in a group, and more than its remains."""
-    return any(of == group and pid != group and not is_dead for pid, of, is_dead in _processes())
+    """Tell whether a process besides the leader is in a group, and more than its remains; True where none can tell."""
+    try:
+        return any(of == group and pid != group and not is_dead for pid, of, is_dead in _processes())
+    except OSError:  # there are no descriptors, or no processes, to be had
+        return True
 
 
 def _processes() -> Iterator[tuple[int, int, bool]]:
@@ -32,9 +36,10 @@ def leader_with(variable: str, value: str) -> int | None:
     if not _HAS_PROC:
         return None
     entry = os.fsencode(f"{variable}={value}")
-    for pid, group, is_dead in _processes():
-        if pid == group and not is_dead and entry in _environment_of(pid):
-            return pid
+    with contextlib.suppress(OSError):
+        for pid, group, is_dead in _processes():
+            if pid == group and not is_dead and entry in _environment_of(pid):
+                return pid
     return None
 
 
@@ -79,4 +84,7 @@ def _fields_in_proc(pid: str) -> list[str] | None:
 
 def _told_by_ps(*arguments: str) -> str:
     command = ["/bin/ps", *arguments]  # each column by itself: to some systems "a=,b=" is one with a heading
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - our own arguments
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - our own words
+    except OSError:
+        return ""

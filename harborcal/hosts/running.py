@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import selectors
 import signal
@@ -89,7 +90,7 @@ class Run:
         self._record = record
         self._on_end = on_end
         self._is_closing = threading.Event()
-        self._is_hurried = threading.Event()
+        self._kill_by = math.inf  # written once, before _is_closing is set: when it has no more grace
         self._settled_at: float | None = None  # when its slot was first seen to be settled
         self._kill_at: float | None = None  # when its group is ended that was asked to end
         self._ended_at: float | None = None  # when it was first seen to have ended
@@ -146,13 +147,14 @@ class Run:
         if self._record is not None:
             self._record.discard()
 
-    def close(self) -> None:
-        """Have it ended, and its slot aborted; `wait` waits for that."""
-        self._is_closing.set()
+    def close(self, kill_by: float) -> None:
+        """Have it ended, and its slot aborted; `wait` waits for that.
 
-    def hurry(self) -> None:
-        """Leave it no more of its grace."""
-        self._is_hurried.set()
+        Args:
+            kill_by: The clock's monotonic time at which it has no more grace.
+        """
+        self._kill_by = kill_by
+        self._is_closing.set()
 
     def wait(self, timeout: float) -> bool:
         """Wait until all is done; tell whether it is."""
@@ -163,12 +165,21 @@ class Run:
 
     def _follow(self) -> None:
         try:
-            code = self._attend()
+            code = self._attend_or_end()
             if self._record is not None:
                 self._record.end(f"{self._reason or 'ended'}, exit code {'unknown' if code is None else code}")
             self._report(code)
         finally:
             self._on_end(self)
+
+    def _attend_or_end(self) -> int | None:
+        """See it through; where that fails it is ended, so that its slot is not left without a word."""
+        try:
+            return self._attend()
+        except Exception as error:  # noqa: BLE001 - whatever a system has run out of
+            self._reason = self._reason or f"could not be followed: {clean(str(error), 200)}"
+            self._signal(signal.SIGKILL)
+            return self._take_exit_code()
 
     def _attend(self) -> int | None:
         """Feed it and listen to it until it has ended; return its exit code, if that is to be had."""
@@ -183,8 +194,8 @@ class Run:
                     selector.register(stream, event, attend)
             try:
                 self._turn_until_it_ends(selector)
-            finally:
                 self._kill_rest()
+            finally:
                 for key in list(selector.get_map().values()):
                     self._let_go(selector, key.fileobj)  # type: ignore[arg-type] # it was registered as a file
                 self._out.close()
@@ -202,8 +213,7 @@ class Run:
                     self._let_go(selector, key.fileobj)  # type: ignore[arg-type]
             now = self._clock.monotonic()
             if self._kill_at is not None:
-                if self._is_hurried.is_set():
-                    self._kill_at = min(self._kill_at, now)
+                self._kill_at = min(self._kill_at, self._kill_by)
                 if now >= self._kill_at:
                     self._signal(signal.SIGKILL)
             elif self._has_ended():

@@ -4,14 +4,15 @@ import datetime as dt
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import unquote_plus, urlsplit
 
 from harborcal import net
 from harborcal.carrier.manners import SUCCESS, Request
 from harborcal.carrier.over_requests import RequestsCarrier
 from harborcal.clock import Clock, SystemClock
 from harborcal.errors import ConfigurationError, HarborcalError, HostError
+from harborcal.grammar import clean
 from harborcal.host import WakeRequest
 from harborcal.hosts.callback import LogCallback, log_to_logging
 from harborcal.model import PluginInfo, Slot
@@ -75,11 +76,10 @@ class WebhookHost:
         self._carrier = _Postman(
             url, timeout=timeout, ca_file=ca_file, headers={} if headers is None else headers, clock=self._clock
         )
-        # Keys of the receiver's may be among what is sent.
-        self._sent = [*(value for _, value in parse_qsl(urlsplit(url).query)), *(headers or {}).values()]
+        self._sent = [*_parts_of_url(url), *_words_of_headers(headers or {})]  # the receiver's keys may be among it
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({urlsplit(self._url)._replace(query='').geturl()!r})"
+        return f"{type(self).__name__}({urlsplit(self._url)._replace(path='', query='').geturl()!r})"
 
     def wake_agent(self, wake: WakeRequest) -> None:
         """Post the wake.
@@ -98,7 +98,7 @@ class WebhookHost:
             # nothing, and may be part of any word.
             secrets = (value for value in (*report.values(), *self._sent) if len(value) >= _SHORTEST_HIDDEN)
             words = net.redact(str(error), secrets)
-            raise HostError(f"the webhook did not take the wake: {words}") from (error if words == str(error) else None)
+            raise HostError(f"the webhook did not take the wake: {words}") from None  # a cause may quote the URL
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         """Pass the line on."""
@@ -132,6 +132,11 @@ class _Postman(RequestsCarrier):
         }
         self._open(headers=usual | own, ca_file=ca_file)
 
+    def _refusal(self, status: int, body: bytes, *, location: str, retry_after: str | None) -> HarborcalError:  # noqa: ARG002
+        """Tell what it answered, in words that are not the calendar's."""
+        words = net.detail_of(body) or clean(location, 200)
+        return HostError(f"it answered {status}{': ' if words else ''}{words}")
+
     def post(self, request: Request) -> None:
         """Make one exchange; what the answer says beyond its status does not matter."""
         self._exchange(request)
@@ -147,6 +152,23 @@ def _check_url(url: str, *, has_secret: bool) -> None:
     net.check_origin(address, has_secret=has_secret, name="url", credential="secret or token")
     if "#" in url or not url.isascii() or not url.isprintable() or " " in url:
         raise ConfigurationError("the url of a webhook has no fragment, and what is special in it is quoted")
+
+
+def _parts_of_url(url: str) -> Iterator[str]:
+    """List what may be a key in a URL: long parts of its path; its query's values, as they are sent and as meant."""
+    parts = urlsplit(url)
+    yield from (part for part in parts.path.split("/") if len(part) >= _SHORTEST_SECRET)
+    for part in parts.query.split("&"):
+        name, _, value = part.partition("=")
+        yield value or name
+        yield unquote_plus(value or name)
+
+
+def _words_of_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    """List what may be repeated of headers: each value, and its last word, as in ``Bearer <key>``."""
+    for value in headers.values():
+        yield value
+        yield value.rpartition(" ")[2]
 
 
 def body_of(wake: WakeRequest, report: Mapping[str, str]) -> dict[str, object]:

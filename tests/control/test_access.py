@@ -172,6 +172,30 @@ def test_what_is_reported_after_an_agent_was_given_up_is_noted_and_told_so(offic
     assert (entry["summary"], entry["late"], entry["wake_id"]) == ("done after all", True, wake.wake_id)
 
 
+@pytest.mark.parametrize("names", ["slot and wake", "slot", "wake"])
+def test_a_late_report_counts_although_the_history_has_forgotten_its_slot(
+    office: Office, ada: AgentAccess, names: str
+) -> None:
+    key, wake = office.wake()
+    for _ in range(10):
+        office.clock.advance(1000)
+        office.scheduler.tick()
+    for _ in range(40):  # more than the history keeps
+        office.wake("ben")
+        office.scheduler.complete("ben", "done")
+    assert ada.status()["history"] == []
+    fence = Fence(slot=str(key) if "slot" in names else "", wake_id=wake.wake_id if "wake" in names else "")
+    late = ada.complete("done after all", fence=fence)
+    assert (late["status"], late["changed"]) == ("aborted", True)
+    assert "given up" in late["detail"]
+    with pytest.raises(NoActiveSlotError):
+        ada.complete("done after all", fence=fence)
+    office.wake()
+    for other in (Fence(slot="999999999999999999999"), Fence(slot="plan-1-2026-01-05"), fence):
+        with pytest.raises(SlotMismatchError):
+            ada.complete("done after all", fence=other)
+
+
 def test_resuming_what_was_just_woken_changes_nothing(office: Office, ada: AgentAccess) -> None:
     told: list[Any] = []
     office.host.on_wake = lambda _: told.extend((ada.resume(), ada.renew()))
@@ -255,6 +279,8 @@ def test_an_id_that_is_none_reaches_nobody(office: Office) -> None:
         office.client().exchange("GET", "/v1/agents/.../status")
     with pytest.raises(ConfigurationError, match="whole number"):
         office.client().drop_dead_letter(True)
+    with pytest.raises(ConfigurationError, match="whole number"):
+        office.client().retry_dead_letter(10**5_000)
 
 
 def test_what_agents_are_told_of_an_unusable_file_names_no_place(office: Office) -> None:

@@ -96,6 +96,21 @@ def test_a_file_system_without_locks_is_told_as_that(tmp_path: Path, monkeypatch
         SoleProcess(tmp_path / "lock").acquire()
 
 
+def test_a_disk_that_is_full_keeps_nobody_from_the_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sole = SoleProcess(tmp_path / "lock")
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", refuse)
+        assert sole.acquire()
+    other = SoleProcess(tmp_path / "lock")
+    assert not other.acquire()
+    assert other.holder() is None
+    sole.release()
+    assert SoleProcess(tmp_path / "lock").acquire()
+
+
 def test_a_child_that_outlives_its_parent_keeps_nothing(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = (

@@ -363,6 +363,47 @@ def test_what_is_left_when_the_time_for_closing_is_over_is_ended_however_long_it
         assert one.entry().reason == "ended with its host"
 
 
+def test_hosts_that_are_closed_together_leave_no_command_running() -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    names = [f"agent-{number}" for number in range(4)]
+    calendar = InMemoryCalendar(agents=names)
+    for name in names:
+        calendar.add_slot(name)
+    hosts = {name: CommandHost(python(code), grace=600.0) for name in names}
+    together = HostsByAgent(hosts)
+    scheduler = Scheduler(calendar, together, lambda: [Agent(id=name) for name in names])
+    scheduler.tick()
+    together.close(4.0)
+    assert [host.running for host in hosts.values()] == [()] * 4
+    assert [entry.reason for entry in scheduler.status().history] == ["ended with its host"] * 4
+    scheduler.stop()
+
+
+def test_a_command_that_cannot_be_followed_any_more_is_ended_and_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with office(CommandHost(python("import time; time.sleep(600)"))) as one:
+        with monkeypatch.context() as system:
+            system.setattr(os, "waitid", refuse_descriptors)
+            entry = one.entry()
+        assert (entry.status, entry.reason) == (
+            SlotStatus.ABORTED,
+            "could not be followed: [Errno 24] Too many open files",
+        )
+        until(lambda: not one.host.running)
+
+
+def test_a_group_has_its_grace_although_nobody_can_look_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import time; print('up', flush=True); time.sleep(600)"
+    with office(CommandHost(python(code), grace=1.0)) as one, monkeypatch.context() as system:
+        system.setattr(Path, "iterdir", refuse_descriptors)
+        system.setattr(subprocess, "run", refuse_descriptors)
+        one.host.close()
+        assert one.entry().reason == "ended with its host"
+
+
+def refuse_descriptors(*_: object, **__: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 def test_a_grandchild_that_keeps_the_outputs_open_keeps_nobody_waiting(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, pathlib\n"

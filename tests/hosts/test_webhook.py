@@ -5,6 +5,7 @@ import datetime as dt
 import http.server
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -337,14 +338,36 @@ def test_other_packages_bring_hosts_by_entry_point(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("before", [0, 460])
 def test_a_receiver_that_repeats_what_it_was_sent_brings_no_token_into_errors(hook: Hook, before: int) -> None:
-    token, key, query = "hca.YWRh.an-hmac-that-is-secret", "a key of the receiver", "in-the-query"
+    token, key, query = "hca.YWRh.an-hmac-that-is-secret", "sk-of-the-receiver", "in%2Fthe%2Bquery"
     url = f"{hook.url}&k={query}"
-    host = WebhookHost(url, credentials=lambda _: {"HARBORCAL_TOKEN": token}, headers={"X-Key": key})
+    host = WebhookHost(
+        url, credentials=lambda _: {"HARBORCAL_TOKEN": token}, headers={"Authorization": f"Bearer {key}"}
+    )
     hook.status = 422
-    hook.answer = json.dumps({"detail": f"{query} {'x' * before} {key} {token} is what you sent"}).encode()
+    hook.answer = json.dumps({"detail": f"{query} in/the+query {'x' * before} {key} {token} is it"}).encode()
     with contextlib.closing(host), pytest.raises(HostError, match=r"\*\*\*") as raised:
         host.wake_agent(wake_of())
-    for error in (raised.value, raised.value.__cause__):
-        assert key not in str(error)
-        assert query not in str(error)
-        assert token[:12] not in str(error)
+    told = "".join(traceback.format_exception(raised.value))
+    assert "it answered 422: " in told
+    for secret in (key, query, "in/the+query", token[:12]):
+        assert secret not in told
+
+
+def test_a_webhook_that_is_not_there_or_goes_elsewhere_tells_no_key_of_its_url(hook: Hook) -> None:
+    with contextlib.closing(
+        WebhookHost(f"{hook.url}&k=a-key-in-the-query".replace("/wakes", "/a-key-in-the-path"))
+    ) as host:
+        assert "key" not in repr(host)
+        hook.status, hook.headers = (
+            301,
+            {"Location": "https://elsewhere.example/a-key-in-the-path?k=a-key-in-the-query"},
+        )
+        with pytest.raises(HostError, match=r"it answered 301: https://elsewhere\.example") as moved:
+            host.wake_agent(wake_of())
+    nowhere = contextlib.closing(WebhookHost("http://127.0.0.1:1/wakes?k=a-key-in-the-query"))
+    with nowhere as host, pytest.raises(HostError, match="no answer from") as refused:
+        host.wake_agent(wake_of())
+    for error in (moved.value, refused.value):
+        told = "".join(traceback.format_exception(error))
+        assert "a-key-in-the-query" not in told
+        assert "a-key-in-the-path" not in told
