@@ -24,7 +24,8 @@ def configuration(visit: Examination) -> Findings:
     if not settings.agents:
         yield Finding(what=f"{where}: no agent is configured", remedy="write [agents.NAME] into harborcal.toml")
         return
-    yield Note(text=f"{where}: {len(settings.agents)} agents")
+    count = len(settings.agents)
+    yield Note(text=f"{where}: {count} agent{'s' * (count > 1)}")
     for agent in settings.agents.values():
         context = HostContext(
             agent_id=agent.id,
