@@ -250,7 +250,7 @@ def _path_of(url: object) -> Path | None:
         raise ConfigurationError(f"not a calendar's URL: {hint}") from error
     if parsed.drivername not in {"sqlite", "sqlite+pysqlite"}:
         raise ConfigurationError(f"a calendar lives in SQLite, not in {clean(parsed.drivername, 40)!r}: {hint}")
-    if parsed.host or parsed.username or parsed.password or parsed.port or parsed.query:
+    if parsed.host or parsed.username or parsed.password or parsed.port or "?" in url:
         raise ConfigurationError(f"a calendar's URL names a file and nothing else: {hint}")
     if parsed.database in {None, "", ":memory:"}:
         return None

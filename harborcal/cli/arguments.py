@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
@@ -40,8 +39,8 @@ def known_agents(context: click.Context) -> list[str]:
     try:
         settings = settings_of(context)
         found = dict.fromkeys(settings.agents)
-        url = settings.calendar_url
-        if url is not None and Path(url.removeprefix("sqlite:///")).is_file():
+        url, file = settings.calendar_url, settings.calendar_file
+        if url is not None and file is not None and file.is_file():
             from harborcal.calendar import Calendar
 
             with contextlib.closing(Calendar(url, patience=1.0)) as calendar:

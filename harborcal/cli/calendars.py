@@ -37,7 +37,7 @@ def open_calendar(settings: Settings) -> Calendar:
     try:
         calendar = Calendar(settings.calendar_url)
     except CalendarError as error:
-        raise CalendarError(f"{settings.calendar_url.removeprefix('sqlite:///')}: {error}") from error
+        raise CalendarError(f"{settings.calendar_file}: {error}") from error
     try:
         register(calendar, settings)
     except BaseException:

@@ -16,12 +16,14 @@ from harborcal.cli.values import (
     DEFAULT,
     Value,
     address_of,
+    file_of_url,
     flag_shown,
     masked,
     path_of,
     port_of,
     sqlite_url_of,
     text_of,
+    url_of_file,
 )
 from harborcal.cli.zones import system_zone, zone_named
 from harborcal.errors import ConfigurationError
@@ -80,6 +82,11 @@ class Settings:
     serve_port: int
     serve_key: Secret | None
     origins: tuple[Value, ...] = dataclasses.field(default=(), repr=False)
+
+    @property
+    def calendar_file(self) -> Path | None:
+        """Where the carried calendar is; None where a backend is meant."""
+        return None if self.calendar_url is None else file_of_url(self.calendar_url)
 
     @property
     def usual_calendar(self) -> Path:
@@ -202,7 +209,7 @@ class _Reader:
                 raise ConfigurationError(f"{backend.origin}: a backend is an http or https URL, not {masked(text)!r}")
             self._tell("calendar.backend", masked(text), backend.origin)
             return None, text
-        default = f"sqlite:///{self._sources.folder / USUAL_CALENDAR}"
+        default = url_of_file(self._sources.folder / USUAL_CALENDAR)
         return self._value("calendar.url", url, sqlite_url_of, default), None
 
     def _zone(self) -> ZoneInfo:

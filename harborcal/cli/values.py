@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from harborcal.cli.sources import Found
 from harborcal.errors import ConfigurationError
@@ -75,13 +76,22 @@ def sqlite_url_of(found: Found) -> str:
             f"{found.origin}: {masked(text)!r} is a backend (--backend, calendar.backend), no carried calendar"
         )
     scheme, mark, rest = text.partition("://")
-    if not mark:
-        scheme, rest = "sqlite", f"/{text}"
-    if scheme != "sqlite" or (rest and not rest.startswith("/")):
+    if mark and (scheme != "sqlite" or (rest and not rest.startswith("/")) or "?" in rest):
         raise refusal(found, "sqlite:///relative/path, sqlite:////absolute/path or a path")
-    if rest in {"", "/", "/:memory:"}:
+    name = unquote(rest[1:]) if mark else text  # in a URL a percent sign begins a code, in a path it is itself
+    if name in {"", ":memory:"}:
         raise ConfigurationError(f"{found.origin}: a calendar in memory would end with the command; name a file")
-    return f"sqlite:///{_absolute(found.folder, rest[1:])}"
+    return url_of_file(_absolute(found.folder, name))
+
+
+def url_of_file(path: Path) -> str:
+    """Write the carried calendar's URL; what is special in URLs is quoted."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
+
+
+def file_of_url(url: str) -> Path:
+    """Tell which file a URL names that `url_of_file` has written."""
+    return Path(unquote(url.removeprefix("sqlite:///")))
 
 
 def address_of(found: Found) -> str:

@@ -264,7 +264,7 @@ def facts_of(wake: WakeRequest) -> dict[str, str]:
     slot = wake.slot
     data = slot.event_data or {}
     code = data.get("code") or data.get("task_code") or ""
-    encoded = json.dumps(dict(data), default=str)
+    encoded = json.dumps(slot.to_dict()["event_data"] or {})
     facts = {
         "AGENT": wake.agent_id,
         "SLOT": slot.ident,

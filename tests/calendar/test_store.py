@@ -109,6 +109,7 @@ def test_a_calendar_in_memory_serves_several_threads(url: str, clock: FakeClock)
         "mysql://host/db",
         "sqlite://host/db",
         "sqlite:///x.db?mode=ro",
+        "sqlite:///what?/x.db",
         "sqlite:///a\0b",
         None,
         Path("calendar.db"),

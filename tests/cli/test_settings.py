@@ -4,11 +4,13 @@ import copy
 import dataclasses
 import pickle
 from pathlib import Path
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from harborcal import ConfigurationError, SchedulerConfig
+from harborcal.cli.calendars import open_calendar
 from harborcal.cli.settings import Secret, Settings, load_settings
 from tests.cli.conftest import Harbor
 
@@ -57,6 +59,21 @@ def test_options_go_before_the_environment_before_the_file_before_defaults(folde
     assert (by_option.zone.key, origin(by_option, "zone")) == ("UTC", "option --zone")
 
 
+@pytest.mark.parametrize("name", ["what?", "50%25", "#1", "a b ü", "x%3Fy"])
+def test_a_folder_may_be_called_what_it_likes(folder: Path, name: str) -> None:
+    place = folder / name
+    place.mkdir()
+    settings = load(place, '[agents.ada]\nhost = "command"\ncommand = ["true"]')
+    assert settings.calendar_file == place / "calendar.db"
+    for url in (None, "mine.db", f"sqlite:///{quote('mine.db')}", f"sqlite:///{quote(str(place))}/mine.db"):
+        again = load(place, options={} if url is None else {"calendar": url})
+        expected = place / ("calendar.db" if url is None else "mine.db")
+        assert again.calendar_file == expected
+        open_calendar(again).close()
+        assert expected.is_file()
+    assert sorted(path.name for path in folder.iterdir()) == [name]
+
+
 def test_an_empty_variable_is_not_set(folder: Path) -> None:
     assert load(folder, 'zone = "Europe/Berlin"', HARBORCAL_ZONE="").zone.key == "Europe/Berlin"
 
@@ -92,6 +109,7 @@ def test_relative_paths_begin_at_who_wrote_them(folder: Path) -> None:
         ("state = 3", r"harborcal\.toml: state is a text, not 3"),
         ("calendar = 3", r"calendar is a table \(\[calendar\]\), not 3"),
         ('[calendar]\nurl = "postgres://x"', r"calendar\.url is sqlite:///relative/path"),
+        ('[calendar]\nurl = "sqlite:///x.db?mode=ro"', r"calendar\.url is sqlite:///relative/path"),
         ('[calendar]\nurl = "sqlite://"', "a calendar in memory would end with the command"),
         ('[calendar]\nurl = "https://harborforge.example"', r"is a backend \(--backend, calendar\.backend\)"),
         ('[calendar]\nbackend = "harborforge"', "a backend is an http or https URL"),

@@ -53,7 +53,7 @@ class Office:
 
     def __init__(self, host: CommandHost, clock: Clock | None = None, minutes: int = 30, **config: Any) -> None:
         self.calendar = InMemoryCalendar(clock, agents=["ada"])
-        data = {"type": "Task", "code": "T-1"}
+        data = {"type": "Task", "code": "T-1", "inputs": {"files": ["a.txt", {"lines": 2}]}}
         self.calendar.add_slot("ada", event_type="job", event_data=data, priority=5, estimated_duration=minutes)
         self.host = host
         self.wakes: list[WakeRequest] = []
@@ -154,6 +154,8 @@ def test_the_message_is_on_standard_input_and_the_facts_in_the_environment(tmp_p
         assert facts["HARBORCAL_WAKE_ID"] == wake.wake_id
         assert facts["HARBORCAL_SLOT"] == wake.slot.ident
         assert facts["HARBORCAL_CODE"] == "T-1"
+        data = {"type": "Task", "code": "T-1", "inputs": {"files": ["a.txt", {"lines": 2}]}}
+        assert json.loads(facts["HARBORCAL_EVENT_DATA"]) == data
         assert facts["HARBORCAL_TOKEN"] == "token of ada"
         assert facts["HARBORCAL_REMINDER"] == "0"
 

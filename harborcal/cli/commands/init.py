@@ -40,7 +40,7 @@ def init(folder: Path | None, agents: tuple[str, ...], force: bool) -> None:
         return
     with contextlib.closing(open_calendar(settings)) as calendar:
         names = ", ".join(agent.id for agent in calendar.agents()) or "none yet"
-    screen.say(f"the calendar is {settings.calendar_url.removeprefix('sqlite:///')}; agents: {names}")
+    screen.say(f"the calendar is {settings.calendar_file}; agents: {names}")
     if agents:
         screen.note(f'next: harborcal add {agents[0]} "in 1m" --job HELLO-1, then harborcal run')
     else:

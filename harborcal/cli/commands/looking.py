@@ -171,8 +171,7 @@ def _without_daemon(settings: Settings, error: ControlError) -> Answer:
 def _days_of(settings: Settings) -> list[dict[str, Any]]:
     from harborcal.calendar import Calendar
 
-    path = (settings.calendar_url or "").removeprefix("sqlite:///")
-    if not path or not os.path.exists(path):  # noqa: PTH110 - a look must not make one
+    if settings.calendar_file is None or not settings.calendar_file.exists():  # a look must not make one
         return []
     today = SystemClock().now().date()
     try:

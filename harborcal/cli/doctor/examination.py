@@ -108,8 +108,7 @@ class Examination:
     @property
     def calendar_file(self) -> Path | None:
         """Where the carried calendar is; None where a backend is meant."""
-        url = self.settings.calendar_url
-        return None if url is None else Path(url.removeprefix("sqlite:///"))
+        return self.settings.calendar_file
 
     def open_calendar(self) -> "Calendar | None":
         """Open the carried calendar; None where there is none yet, or a backend is meant.
