@@ -94,7 +94,7 @@ class Daemon:
         return self
 
     def _open(self, opened: contextlib.ExitStack) -> None:
-        prepare_state(self._settings.state)
+        prepare_state(self._settings.state, self._settings.folder)
         self._take_lock(opened)
         self._tokens = Tokens.kept_in(self._settings.secret)
         way = self._way_to_calendar(opened)
@@ -195,7 +195,7 @@ class Daemon:
                 break
         self.request_stop()
         notify(self._environ, "STOPPING=1")
-        self._end(news)
+        self._end(news, survivors)
         if self._failure:
             raise LifecycleError(f"the control API has ended: {self._failure}")
 
@@ -220,16 +220,23 @@ class Daemon:
     def _is_idle(self, status: Status) -> bool:
         account = self._scheduler.account()
         delivery = self._outbox.delivery_status()
-        is_heard = len({*status.last_heartbeats} & {agent.id for agent in self._agents}) == len(self._agents)
+        answered = {*status.last_heartbeats, *self._refused(status)}
+        is_heard = all(agent.id in answered for agent in self._agents)
         is_quiet = not (status.active or status.wakes_under_way or account.waiting or delivery.pending)
         return is_heard and is_quiet
 
+    @staticmethod
+    def _refused(status: Status) -> set[str]:
+        """Tell whose heartbeats the calendar refuses: of them no slot can be waited for."""
+        return {name for name, error in status.last_errors.items() if "calendar refused" in error.message}
+
     # --- ending -----------------------------------------------------------------------------------------------------
 
-    def _end(self, news: News) -> None:
+    def _end(self, news: News, survivors: Survivors) -> None:
         """End what was woken, while its reports can still be taken; then the rest."""
         self._log("info", "harborcal is stopping", {"active": len(self._scheduler.status().active)})
         self._close_hosts()
+        survivors.end()
         self._scheduler.stop(STOP_WITHIN)
         status = self._scheduler.status()
         news.tell(status)

@@ -75,6 +75,22 @@ class FailedError(click.ClickException):
         self.code = exit_code
 
 
+def open_missing_streams() -> None:
+    """Put nothing in the place of standard streams that are closed, before anything else takes their numbers.
+
+    A script that calls us with ``>&-`` has what it asked for done all the same; a file that is opened as number 1 would
+    get what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn what a command raises into words on stderr and the exit code that fits."""

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import shell_complete
 
 from harborcal.cli.context import Asked
-from harborcal.cli.failures import exit_codes
+from harborcal.cli.failures import exit_codes, open_missing_streams
 from harborcal.errors import MissingExtraError
 from harborcal.version import __version__
 
@@ -107,6 +107,7 @@ class _Group(click.Group):
         name = prog_name or NAME
         if instruction := os.environ.get(COMPLETE_VARIABLE):
             raise SystemExit(shell_complete(self, {}, NAME, COMPLETE_VARIABLE, instruction))
+        open_missing_streams()
         with exit_codes():
             try:
                 with self.make_context(name, list(sys.argv[1:] if args is None else args)) as context:

@@ -26,12 +26,16 @@ def named_agent(agent: str | None, environ: Mapping[str, str] = os.environ) -> s
 
 
 def fence_of(agent: str, slot: str | None, environ: Mapping[str, str] = os.environ) -> Fence | None:
-    """Tell which slot is meant: the one that is named, or the one that the agent was woken for, or None for any."""
-    if slot is not None:
-        return Fence(slot=slot)
-    if agent != environ.get(AGENT):
-        return None
-    return Fence(slot=environ.get(SLOT, ""), wake_id=environ.get(WAKE_ID, ""))
+    """Tell what is meant: the slot that is named, and the wake that the agent was woken by, as far as that is known.
+
+    Raises:
+        click.UsageError: The slot is an empty text, as of a variable that is not set.
+    """
+    if slot == "":
+        raise click.UsageError("--slot names a slot; an empty one would be any")
+    is_own = agent == environ.get(AGENT)
+    named = slot or (environ.get(SLOT, "") if is_own else "")
+    return Fence(slot=named, wake_id=environ.get(WAKE_ID, "") if is_own else "") or None
 
 
 def client_of_caller(context: click.Context, environ: Mapping[str, str] = os.environ) -> ControlClient:

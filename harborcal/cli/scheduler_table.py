@@ -22,7 +22,7 @@ def read_scheduler(sources: Sources) -> tuple[SchedulerConfig, list[Value]]:
     Raises:
         ConfigurationError: A field is unknown, of the wrong type or out of range; it says which, and where it stands.
     """
-    variables = [name for name in sources.environ if name.startswith(_PREFIX)]
+    variables = [name for name, text in sources.environ.items() if name.startswith(_PREFIX) and text]
     known = [_PREFIX + name.upper() for name in FIELDS]
     check_known(variables, known, lambda name: f"environment {name}: there is no such setting of the scheduler")
     chosen: dict[str, Any] = {}

@@ -11,14 +11,22 @@ PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 
 
-def prepare_state(folder: Path) -> None:
+def prepare_state(folder: Path, project: Path) -> None:
     """Make the state folder where there is none, and close it to others.
 
     What lies in it is no part of anybody's project: a ``.gitignore`` of its own says so.
 
+    Args:
+        folder: The state folder.
+        project: The configuration's folder, which must not be hidden and closed with it.
+
     Raises:
-        ConfigurationError: It cannot be made, is no folder, or is another user's.
+        ConfigurationError: It cannot be made, is no folder, is another user's, or holds the project.
     """
+    if project.resolve().is_relative_to(folder.resolve()):
+        raise ConfigurationError(
+            f"the state folder {folder} holds the project: name a folder of its own, as .harborcal"
+        )
     try:
         folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         if is_foreign(folder):

@@ -62,6 +62,10 @@ def parse_when(text: str, now: dt.datetime, zone: ZoneInfo) -> dt.datetime:
     return place(dt.datetime.combine(day + 7 * _ONE_DAY, time), zone) if is_past else at
 
 
+FIRST_DAY, LAST_DAY = dt.date(1970, 1, 2), dt.date(2200, 12, 30)
+"""Between which days there are calendars, in every time zone."""
+
+
 def parse_day(text: str, today: dt.date) -> dt.date:
     """Read a day; a weekday is the coming one, or today.
 
@@ -117,7 +121,7 @@ def _words_of(text: str) -> list[str]:
 
 
 def _in_a_while(text: str, now: dt.datetime) -> dt.datetime:
-    if re.fullmatch(r"[\d.]+", text):
+    if re.fullmatch(r"[-+]?[\d.]+", text):
         raise ValueError(f"'in {text}' of what? write a duration as {DURATIONS}")
     try:
         return _utc(now + dt.timedelta(seconds=seconds_of(text)))

@@ -11,7 +11,7 @@ from harborcal.errors import ConfigurationError
 from harborcal.grammar import clean
 
 DEFAULT = "default"
-_USER_PART = re.compile(r"//[^/@\s]*@")
+_USER_PART = re.compile(r"//[^/\s]*@")
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 

@@ -62,8 +62,11 @@ class Work:
         data: dict[str, Any] = {}
         kind = None
         if said["job"] is not None:
-            kind, (job_type, _, code) = EventType.JOB, f"Task/{said['job']}".rpartition("/")
-            data = {"type": job_type.rpartition("/")[2], "code": code}
+            kind, (job_type, mark, code) = EventType.JOB, said["job"].partition("/")
+            job_type, code = (job_type, code) if mark else ("Task", job_type)
+            if not job_type.strip() or not code.strip():
+                raise click.UsageError("--job is a code, as REVIEW-7, or a type and a code, as Support/T-9")
+            data = {"type": job_type, "code": code}
         if said["event"] is not None:
             kind, data = EventType.SYSTEM_EVENT, {"event": said["event"]}
         if said["text"] is not None:

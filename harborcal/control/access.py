@@ -58,7 +58,7 @@ class AgentAccess(Protocol):
         """List the agent's slots of today (UTC): ``agent_id``, ``date``, ``slots``."""
 
     def why(self) -> Mapping[str, Any]:
-        """Tell why each slot was or was not dispatched: ``agent_id``, ``verdicts``."""
+        """Tell why each slot was or was not dispatched: ``agent_id``, ``last_heartbeat_at``, ``verdicts``."""
 
     def complete(self, summary: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work is done."""

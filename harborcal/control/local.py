@@ -81,7 +81,9 @@ class SchedulerAccess:
     def why(self) -> Mapping[str, Any]:
         """Tell of every slot of the last heartbeat why it was or was not dispatched."""
         verdicts = [verdict.to_dict() for verdict in self._scheduler.explain(self._agent_id)]
-        return {"agent_id": self._agent_id, "verdicts": verdicts}
+        heard_at = self._scheduler.status().last_heartbeats.get(self._agent_id)
+        told_at = None if heard_at is None else heard_at.isoformat()
+        return {"agent_id": self._agent_id, "last_heartbeat_at": told_at, "verdicts": verdicts}
 
     def complete(self, summary: str = "", *, fence: Fence | None = None) -> Mapping[str, Any]:
         """Report that the work is done; see `Scheduler.complete`."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.daemons import HEAD, PROGRAM, Office, environment
+from harborcal.hosts import orphans_in
+from tests.cli.daemons import HARBORCAL, HEAD, PROGRAM, Office, environment
 
 WAITING = """\
     echo "$HARBORCAL_WAKE_ID" >> woken
@@ -148,13 +149,17 @@ def test_the_operator_reports_for_an_agent_by_name(office: Office) -> None:
         assert "holds slot" in office.call("abort", "--agent", "reviewer", "--slot", "999", code=5).stderr
         late = {"HARBORCAL_AGENT": "reviewer", "HARBORCAL_SLOT": ident, "HARBORCAL_WAKE_ID": "of another attempt"}
         assert "holds slot" in office.call("complete", "too late", code=5, **late).stderr
-        done = office.reads("complete", "--agent", "reviewer", "by hand")
+        assert "holds slot" in office.call("complete", "too late", "--slot", ident, code=5, **late).stderr
+        assert "names a slot" in office.call("complete", "which?", "--agent", "reviewer", "--slot", "", code=2).stderr
+        assert "No such option" in office.call("complete", "--agent", "reviewer", "--jsno", code=2).stderr
+        points = "- by hand\n- with -h and --json in it"
+        done = office.reads("complete", "--agent", "reviewer", points)
         assert (done["slot"], done["status"], done["changed"]) == (ident, "finished", True)
         assert "already" in office.call("complete", "--agent", "reviewer", "by hand").stdout
         assert office.call("pause", "--agent", "reviewer", code=5).stderr == (
             "harborcal: calendar: no active slot for agent reviewer\n"
         )
-        daemon.wait_for("slot settled", "by hand")
+        daemon.wait_for("slot settled", "- by hand - with -h and --json in it")
         daemon.stop()
 
 
@@ -183,6 +188,7 @@ def test_status_and_why_say_who_works_and_why_others_do_not(office: Office) -> N
         assert verdicts[later] in {"not_due", "busy"}
         assert later in office.call("why", "reviewer").stdout
         assert "harborcal why AGENT" in office.call("why", code=2).stderr
+        assert "no heartbeat of it has been answered" in office.call("why", "nobody", code=1).stdout
         let_go(office)
         daemon.wait_for("slot settled")
         daemon.stop()
@@ -214,6 +220,58 @@ def test_a_signal_in_the_middle_of_work_ends_the_command_and_says_so_to_the_cale
         assert daemon.code() == 0
     assert any("slot settled" in line and "ended with its host" in line for line in daemon.lines)
     assert office.fate_of("reviewer") == ["aborted"]
+
+
+def test_a_command_that_outlived_its_daemon_is_ended_with_its_successor(office: Office) -> None:
+    waiting(office, rest="exec sleep 1000\n")
+    office.add("reviewer")
+    with office.running() as daemon:
+        begun(office)
+        daemon.wait_for("agent woken")
+        daemon.send(signal.SIGKILL)
+        daemon.code()
+    with office.running() as successor:
+        successor.wait_for("harborcal is ready")
+        (orphan,) = orphans_in(office.folder / ".harborcal" / "runs")
+        successor.stop()
+    assert not orphan.is_alive
+    assert any("slot settled" in line and "ended with its host" in line for line in successor.lines)
+    assert office.fate_of("reviewer") == ["aborted"]
+
+
+def test_agents_that_the_calendar_refuses_are_not_waited_for(office: Office) -> None:
+    office.employ("reviewer", "true")
+    office.call("agents", "add", "reviewer", "--claw", "elsewhere")
+    with office.running("--until-idle") as daemon:
+        daemon.wait_for("calendar refused (403)")
+        assert daemon.code() == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(office: Office, closed: str) -> None:
+    office.employ("reviewer", "true")
+    for words, code in (("add reviewer 'in 5m' --for 10m", 0), ("import - --agent reviewer", None), ("today", 0)):
+        command = f"{HARBORCAL} {words} {closed}"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=office.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "should not have happened" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert code is None or done.returncode == code, done.stderr
+
+
+def test_a_state_folder_that_holds_the_project_is_refused(office: Office) -> None:
+    office.employ("reviewer", "true")
+    mode = office.folder.stat().st_mode
+    for state in (".", "..", str(office.folder)):
+        assert "holds the project" in office.call("--state", state, "run", "--for", "1s", code=3).stderr
+    assert office.folder.stat().st_mode == mode
+    assert not (office.folder / ".gitignore").exists()
 
 
 def test_a_command_may_report_while_it_is_being_ended(office: Office) -> None:
@@ -422,6 +480,18 @@ def test_the_calendar_is_served_beside_the_daemon(office: Office) -> None:
         daemon.stop()
 
 
+def test_what_the_file_names_is_in_a_calendar_that_is_served(office: Office) -> None:
+    office.employ("reviewer", "true")
+    with office.running("--port", "0", program="serve") as server:
+        server.wait_for("is served at")
+        assert office.reads("agents")[0]["id"] == "reviewer"
+        server.stop()
+    for file in ("harborcal.toml", "calendar.db"):
+        (office.folder / file).unlink()
+    assert "`harborcal init` makes both" in office.call("serve", "--port", "0", code=3).stderr
+    assert not (office.folder / "calendar.db").exists()
+
+
 def test_a_calendar_is_not_served_to_other_machines_without_a_key(office: Office) -> None:
     assert "api_key" in office.call("serve", "--host", "0.0.0.0", "--port", "0", code=3).stderr
     with office.running("--host", "0.0.0.0", "--port", "0", program="serve", HARBORCAL_SERVE_KEY="k" * 20) as server:
@@ -486,10 +556,16 @@ def over_mcp(office: Office, words: list[str]) -> dict[int, dict[str, Any]]:
 
 
 def test_the_tools_of_an_agent_that_is_not_there_are_refused(office: Office) -> None:
+    assert "no daemon has run" in office.call("mcp", "--agent", "reviewer", code=4).stderr
     office.employ("reviewer", "true")
     assert "there is no agent 'stranger'" in office.call("mcp", "--agent", "stranger", code=3).stderr
     assert "--agent" in office.call("mcp", code=2).stderr
-    assert office.call("mcp", "--agent", "reviewer", code=4).stdout == ""
+
+
+def test_tools_that_are_served_before_the_daemon_work_once_it_is_there(office: Office) -> None:
+    office.employ("reviewer", "true")
+    assert office.call("mcp", "--agent", "reviewer").stdout == "", "its client has ended at once"
+    assert (office.folder / ".harborcal" / "secret").stat().st_mode & 0o777 == 0o600
 
 
 # --- the demonstration ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -17,7 +18,7 @@ from harborcal.cli.logs import logging_to
 from harborcal.cli.notify import notify
 from harborcal.cli.reporting import ReportingByAgent
 from harborcal.cli.state import prepare_state
-from harborcal.cli.survivors import RENEW_EVERY, Survivors
+from harborcal.cli.survivors import LOOK_EVERY, Survivors
 from harborcal.envelope import WakeEnvelope
 from harborcal.hosts.callback import log_to_logging
 from harborcal.hosts.records import RunRecord
@@ -32,6 +33,8 @@ def survivor_of(world: World, folder: Path, command: "subprocess.Popen[bytes]") 
     record = RunRecord(folder, "dev", wake.wake_id, "20260105T090000.000000")
     record.prepare(keep=5)
     record.begin(command.pid)
+    (written,) = folder.glob("*/*.json")  # as of a process that is gone
+    written.write_text(json.dumps(json.loads(written.read_text()) | {"host": [1, "another"]}))
     return Survivors(folder, world.scheduler, world.clock, world.host.log)
 
 
@@ -50,7 +53,7 @@ def test_the_life_of_a_command_that_outlived_its_daemon_renews_the_lease(folder:
         assert active.lease_until is not None
         assert (active.lease_until - lease_until).total_seconds() == pytest.approx(600)
         command.kill()
-    world.clock.advance(RENEW_EVERY)
+    world.clock.advance(LOOK_EVERY)
     survivors.look()
     assert world.scheduler.status().active[0].heard_at == active.heard_at, "it is gone: nobody was heard"
 
@@ -61,15 +64,34 @@ def test_its_life_is_not_enough_for_ever_and_its_end_is_nobodys_fault(folder: Pa
     world.scheduler.tick()
     with subprocess.Popen(["sleep", "1000"]) as command:
         survivors = survivor_of(world, folder, command)
-        world.clock.advance(RENEW_EVERY)
+        world.clock.advance(LOOK_EVERY)
         world.scheduler.complete("dev")
         survivors.look()  # its slot is settled
         world.add()
         world.scheduler.tick()
-        world.clock.advance(RENEW_EVERY)
+        world.clock.advance(LOOK_EVERY)
         survivors.look()
         assert world.scheduler.status().active[0].heard_at is None, "that is another slot's"
         command.kill()
+
+
+def test_once_its_slot_has_ended_it_may_go_on_for_a_while_and_is_ended_then(folder: Path) -> None:
+    world = World()
+    world.add()
+    world.scheduler.tick()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & wait; wait"], start_new_session=True
+    ) as command:
+        survivors = survivor_of(world, folder, command)
+        survivors.look()
+        world.scheduler.complete("dev")
+        for _ in range(2):
+            world.clock.advance(LOOK_EVERY)
+            survivors.look()
+            assert command.poll() is None
+        world.clock.advance(LOOK_EVERY)
+        survivors.look()
+        assert command.wait(20) == -signal.SIGKILL
 
 
 def test_after_an_hour_the_lease_alone_decides(folder: Path) -> None:
@@ -155,10 +177,10 @@ def test_a_log_that_nobody_reads_any_more_stops_nothing(capsys: pytest.CaptureFi
 
 def test_a_state_folder_is_closed_to_others(folder: Path) -> None:
     state = folder / "deep" / "state"
-    prepare_state(state)
+    prepare_state(state, state.parent)
     state.chmod(0o755)
     (state / ".gitignore").write_text("mine\n")
-    prepare_state(state)
+    prepare_state(state, state.parent)
     assert state.stat().st_mode & 0o777 == 0o700
     assert (state / ".gitignore").read_text() == "mine\n"
 
@@ -166,7 +188,7 @@ def test_a_state_folder_is_closed_to_others(folder: Path) -> None:
 def test_what_is_no_folder_is_refused(folder: Path) -> None:
     (folder / "state").write_text("a file")
     with pytest.raises(ConfigurationError, match="cannot be used"):
-        prepare_state(folder / "state")
+        prepare_state(folder / "state", folder)
 
 
 def test_a_service_manager_may_listen_at_an_abstract_socket() -> None:

@@ -182,7 +182,9 @@ def test_a_dead_letter_is_sent_once_more(office: Office, state: Path) -> None:
 
 def test_a_dead_letter_is_forgotten_when_that_is_asked_for(office: Office, state: Path) -> None:
     number = dead_letter(state)
-    assert "no dead letter" in office.call("doctor", "--drop-letter", "99", code=3).stderr
+    unknown, own = found(office, "--drop-letter", "99")
+    assert "no dead letter 99" in unknown["text"]
+    assert f"dead letter {number}: " in own["text"], "the rest of the visit is made all the same"
     assert found(office, "--drop-letter", str(number), code=0) == []
     assert letters_of(state) == []
 
@@ -351,6 +353,46 @@ def test_a_clock_that_was_set_back_is_found(office: Office) -> None:
     (finding,) = found(office)
     assert finding["check"] == "clock"
     assert "set the clock" in finding["remedy"]
+
+
+def spoil(state: Path, what: str) -> None:
+    """Leave something in a state folder that keeps a daemon from starting."""
+    if what == "secret too short":
+        (state / "secret").write_bytes(b"short")
+    elif what == "secret that is a folder":
+        (state / "secret").unlink()
+        (state / "secret").mkdir(0o700)
+    elif what == "socket that is a file":
+        (state / "control.sock").touch()
+    else:
+        (state / "lock").symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    "what", ["secret too short", "secret that is a folder", "socket that is a file", "lock that is a link"]
+)
+def test_what_keeps_a_daemon_from_starting_is_found_and_called_by_its_name(
+    office: Office, state: Path, what: str
+) -> None:
+    spoil(state, what)
+    (finding,) = found(office, "--fix", "--yes")
+    assert not finding["fixed"]
+    assert "a process holds" not in finding["text"]
+    office.call("run", "--for", "1s", code=3)
+
+
+def test_a_state_folder_that_leads_nowhere_is_found(office: Office) -> None:
+    (office.folder / ".harborcal").symlink_to(office.folder / "nowhere")
+    (finding,) = found(office)
+    assert finding["check"] == "state folder"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_what_cannot_be_written_is_found(office: Office, state: Path) -> None:
+    state.chmod(0o500)
+    (finding,) = found(office)
+    assert "cannot be written" in finding["text"]
+    state.chmod(0o700)
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Planning from the command line: init, agents, add, plan, plans, cancel."""
 
 import datetime as dt
+import os
 import stat
 from pathlib import Path
 
@@ -140,6 +141,7 @@ def test_a_slot_is_told_in_json(harbor: Harbor) -> None:
     ("words", "kind", "data"),
     [
         (["--job", "Support/T-9"], "job", {"type": "Support", "code": "T-9"}),
+        (["--job", "Support/EU/T-9"], "job", {"type": "Support", "code": "EU/T-9"}),
         (["--event", "backup"], "system_event", {"event": "backup"}),
         (["--text", "look at it"], "job", {"description": "look at it"}),
         (["--job", "R-1", "--data", '{"branch": "main"}'], "job", {"type": "Task", "code": "R-1", "branch": "main"}),
@@ -165,6 +167,9 @@ def test_work_is_said_by_options(harbor: Harbor, words: list[str], kind: str | N
         (2, ["add", "reviewer", "in 20m", "--for", "long"], "is no duration"),
         (2, ["add", "reviewer", "in 20m", "--priority", "100"], "100 is not in the range"),
         (2, ["add", "reviewer", "in 20m", "--job", "A", "--event", "b"], "name one"),
+        (2, ["add", "reviewer", "in 20m", "--job", ""], "--job is a code"),
+        (2, ["add", "reviewer", "in 20m", "--job", "Support/"], "--job is a code"),
+        (2, ["add", "reviewer", "in -5"], "'in -5' of what?"),
         (2, ["add", "reviewer", "in 20m", "--data", "{"], "that is no JSON"),
         (2, ["add", "reviewer", "in 20m", "--data", "[]"], "a JSON object is meant"),
         (3, ["add", "reviewer", "in 20m", "--tz", "Mars"], "--tz: there is no time zone 'Mars'"),
@@ -221,6 +226,21 @@ def test_a_plan_has_a_first_and_a_last_day(harbor: Harbor) -> None:
     assert [moment[:10] for moment in told["next"]] == ["2026-03-05", "2026-03-06"]
 
 
+def test_a_plan_from_a_past_day_on_begins_with_what_is_still_to_come(harbor: Harbor) -> None:
+    told = harbor.reads("plan", "reviewer", "every day", "--at", "9:30", "--from", "2020-01-01")
+    assert told["next"][0][:10] == "2026-03-02"
+
+
+@pytest.mark.parametrize("words", [("day", "2300-01-01"), ("simulate", "--from", "2300-01-01")])
+def test_days_of_no_calendar_are_refused(harbor: Harbor, words: tuple[str, ...]) -> None:
+    assert "is too far away" in harbor.fails(2, *words)
+
+
+def test_init_with_a_path_that_is_no_text_writes_nothing(bare: Harbor) -> None:
+    assert "no UTF-8" in bare.fails(3, "--state", os.fsdecode(b"s\xff"), "init")
+    assert list(bare.folder.iterdir()) == []
+
+
 def test_what_a_plan_overlaps_is_noted(harbor: Harbor) -> None:
     harbor.call("add", "reviewer", "tomorrow 09:30")
     result = harbor.call("plan", "reviewer", "every day", "--at", "9:40")
@@ -238,6 +258,8 @@ def test_what_a_plan_overlaps_is_noted(harbor: Harbor) -> None:
         (2, ["FREQ=BLAH", "--at", "9:00"], "FREQ is one of"),
         (2, ["every day", "--at", "9:00", "--until", "yesterday"], "over before it begins"),
         (2, ["every day", "--at", "9:00", "--from", "whenever"], "is no day"),
+        (2, ["every day", "--at", "9:00", "--from", "0001-01-01"], "is too far away"),
+        (2, ["every day", "--at", "9:00", "--from", "2020-01-01", "--until", "2021-01-01"], "over before it begins"),
         (5, ["every day", "--at", "9:00", "--for", "51"], "estimated_duration"),
     ],
 )

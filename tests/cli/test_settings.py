@@ -74,7 +74,13 @@ def test_a_folder_may_be_called_what_it_likes(folder: Path, name: str) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [name]
 
 
+def test_a_password_with_an_at_sign_is_hidden_whole(folder: Path) -> None:
+    settings = load(folder, options={"backend": "http://user:ge@heim@127.0.0.1:1"})
+    assert shown(settings, "calendar.backend") == "http://(set)@127.0.0.1:1"
+
+
 def test_an_empty_variable_is_not_set(folder: Path) -> None:
+    assert load(folder, HARBORCAL_SCHEDULER_NONE="").scheduler == SchedulerConfig()
     assert load(folder, 'zone = "Europe/Berlin"', HARBORCAL_ZONE="").zone.key == "Europe/Berlin"
 
 

@@ -89,11 +89,20 @@ def doctor(context: click.Context, fix: bool, yes: bool, letters: tuple[int, ...
     else:
         with Examination(settings) as examination:
             for number in letters:
-                drop_letter(examination, number)
+                _drop(visit, examination, number)
             for check in CHECKS:
                 _look(visit, check, examination)
     _tell(visit, as_json=as_json)
     context.exit(0 if visit.is_well else ExitCode.FOUND)
+
+
+def _drop(visit: _Visit, examination: Examination, number: int) -> None:
+    try:
+        drop_letter(examination, number)
+    except HarborcalError as error:
+        visit.find("dead letters", Finding(what=str(error), remedy="harborcal doctor lists those that there are"))
+    else:
+        visit.note("dead letters", Note(text=f"dead letter {number} is forgotten"))
 
 
 def _look(visit: _Visit, check: Check, examination: Examination) -> None:

@@ -14,6 +14,7 @@ from harborcal.cli.output import Screen
 from harborcal.cli.settings import load_settings
 from harborcal.cli.sources import CONFIG_VARIABLE, FILE_NAME
 from harborcal.cli.template import written
+from harborcal.errors import ConfigurationError
 
 
 @click.command()
@@ -66,12 +67,17 @@ def _write(target: Path, text: str, *, force: bool) -> None:
 
     Raises:
         FailedError: There is one.
+        ConfigurationError: Something in it is no text.
         OSError: It cannot be written.
     """
     there = target.with_name(f".{target.name}.new") if force else target
     try:
-        with there.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("a path that is no UTF-8 cannot be written into a TOML file") from error
+    try:
+        with there.open("wb" if force else "xb") as file:
+            file.write(data)
         there.replace(target)
     except FileExistsError as error:
         raise FailedError(f"{target} is there already; --force writes it anew") from error

@@ -59,15 +59,21 @@ def why(context: click.Context, agent: str | None) -> Answer:
         raise click.UsageError("say whose slots are meant: harborcal why AGENT")
     told = client_of_caller(context).agent(named_agent(agent)).why()
     verdicts = told["verdicts"]
+    is_known = told["last_heartbeat_at"] is not None
 
     def show(screen: Screen) -> None:
+        if not is_known:
+            screen.say(
+                f"{told['agent_id']}: no heartbeat of it has been answered yet; harborcal status tells what failed"
+            )
+            return
         if not verdicts:
             screen.say(f"{told['agent_id']}: its last heartbeat listed no slot")
             return
         rows = [(one["ident"], str(one["reason"]).replace("_", " "), one.get("detail", "")) for one in verdicts]
         screen.table(("slot", "verdict", "because"), rows)
 
-    return Answer(data=dict(told), show=show)
+    return Answer(data=dict(told), show=show, exit_code=ExitCode.DONE if is_known else ExitCode.FAILED)
 
 
 # --- with a daemon --------------------------------------------------------------------------------------------------

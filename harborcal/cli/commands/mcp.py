@@ -7,7 +7,8 @@ import click
 from harborcal.cli.arguments import AGENT
 from harborcal.cli.context import settings_of
 from harborcal.cli.reaching import client_of_caller, named_agent, tokens_in
-from harborcal.control import TOKEN, ControlClient
+from harborcal.cli.state import prepare_state
+from harborcal.control import TOKEN, ControlClient, Tokens
 from harborcal.errors import ConfigurationError
 
 
@@ -31,5 +32,10 @@ def mcp(context: click.Context, agent: str | None, read_only: bool) -> None:
         if settings.agents and agent_id not in settings.agents:
             known = ", ".join(settings.agents)
             raise ConfigurationError(f"there is no agent {agent_id!r} in {settings.file}: it names {known}")
-        client = ControlClient(settings.control, tokens_in(settings).for_agent(agent_id))
+        if settings.agents:  # the daemon may come later, and goes by the same secret
+            prepare_state(settings.state, settings.folder)
+            tokens = Tokens.kept_in(settings.secret)
+        else:
+            tokens = tokens_in(settings)
+        client = ControlClient(settings.control, tokens.for_agent(agent_id))
     serve(client.agent(agent_id), read_only=read_only)

@@ -20,6 +20,23 @@ Say = Callable[[AgentAccess, Fence | None], Mapping[str, Any]]
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
+class _TextCommand(click.Command):
+    """A command whose text may begin with a dash, as a list of points does: options have no blanks in their names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = [spelt for option in self.params if isinstance(option, click.Option) for spelt in option.opts]
+        texts = []
+        for position, arg in enumerate(args):
+            is_value = position > 0 and args[position - 1] in own
+            name = arg.partition("=")[0]
+            if arg == "--":
+                break
+            if arg.startswith("-") and not is_value and any(map(str.isspace, arg)) and name not in own:
+                texts.append(position)
+        kept = [arg for position, arg in enumerate(args) if position not in texts]
+        return super().parse_args(ctx, [*kept, "--", *(args[position] for position in texts)] if texts else args)
+
+
 def _agent_option(function: Command) -> Command:
     said = "Whose slot is meant; inside a woken command it is known."
     return click.option("--agent", type=AGENT, metavar="ID", help=said)(function)
@@ -48,7 +65,7 @@ def _text(given: str) -> str:
     return sys.stdin.buffer.read(_TEXT_LIMIT).decode("utf-8", "replace").strip()
 
 
-@click.command()
+@click.command(cls=_TextCommand)
 @click.argument("summary", default="")
 @_agent_option
 @_slot_option
@@ -63,7 +80,7 @@ def complete(summary: str, agent: str | None, slot: str | None) -> Answer:
     return _report(agent, slot, lambda access, fence: access.complete(text, fence=fence))
 
 
-@click.command()
+@click.command(cls=_TextCommand)
 @click.argument("reason", default="")
 @_agent_option
 @_slot_option
@@ -74,7 +91,7 @@ def abort(reason: str, agent: str | None, slot: str | None) -> Answer:
     return _report(agent, slot, lambda access, fence: access.abort(text, fence=fence))
 
 
-@click.command()
+@click.command(cls=_TextCommand)
 @click.argument("reason", default="")
 @_agent_option
 @_slot_option

@@ -1,5 +1,6 @@
 """``harborcal run`` and ``harborcal serve``: what goes on until somebody asks it to stop."""
 
+import contextlib
 import logging
 import sys
 
@@ -75,7 +76,7 @@ def serve(settings: Settings, host: str | None, port: int | None) -> None:
     Agents' hosts on other machines reach it like any other backend. Without a key (HARBORCAL_SERVE_KEY, or a file named
     by serve.key_file) it listens on loopback addresses only. It may run beside the daemon on the same calendar.
     """
-    from harborcal.calendar import Calendar
+    from harborcal.cli.calendars import open_calendar
     from harborcal.server import Server
 
     if settings.calendar_url is None:
@@ -83,7 +84,7 @@ def serve(settings: Settings, host: str | None, port: int | None) -> None:
     key = None if settings.serve_key is None else settings.serve_key.reveal()
     with (
         logging_to(sys.stderr),
-        Calendar(settings.calendar_url) as calendar,
+        contextlib.closing(open_calendar(settings)) as calendar,
         Server(
             calendar,
             host=settings.serve_host if host is None else host,

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+import os
 
 from harborcal.cli.calendars import backend_of
 from harborcal.cli.doctor.examination import Examination
@@ -28,6 +29,12 @@ def calendar(visit: Examination) -> Findings:
         yield Finding(
             what=f"{visit.calendar_file} is damaged: {'; '.join(wrong[:3])}",
             remedy="stop the daemon and bring back a copy of it; what was planned stands nowhere else",
+        )
+    elif visit.calendar_file is not None and not all(
+        os.access(place, os.W_OK) for place in (visit.calendar_file, visit.calendar_file.parent)
+    ):
+        yield Finding(
+            what=f"{visit.calendar_file} cannot be written", remedy="give back the right to it and its folder"
         )
     else:
         yield Note(text=f"{visit.calendar_file}: sound")

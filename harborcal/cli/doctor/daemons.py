@@ -9,7 +9,11 @@ from harborcal.cli.doctor.findings import Finding, Findings, Note
 def daemon(visit: Examination) -> Findings:
     """See whether a daemon runs, and whether it answers."""
     settings = visit.settings
-    if visit.is_running and visit.daemon is None:
+    if visit.lock_trouble:
+        yield Finding(
+            what=visit.lock_trouble, remedy="the daemon refuses to start so: see what is there, and take it away"
+        )
+    elif visit.is_running and visit.daemon is None:
         holder = f"process {visit.sole.holder()}" if visit.sole.holder() else "a process"
         yield Finding(
             what=f"{holder} holds {settings.lock}, but is not reached at {settings.control}: {visit.trouble}",
@@ -28,6 +32,11 @@ def control_socket(visit: Examination) -> Findings:
         yield Note(text=f"{address}: no socket file")
         return
     path = Path(address.removeprefix("unix:"))
+    if not visit.is_running and (path.exists() or path.is_symlink()) and not path.is_socket():
+        yield Finding(
+            what=f"{path} is no socket", remedy="the daemon refuses to start so: name another, or move it away"
+        )
+        return
     if visit.is_running or not path.is_socket():
         yield Note(text=f"{path}: {'in use' if visit.is_running else 'none is left over'}")
         return

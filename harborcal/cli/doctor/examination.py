@@ -32,7 +32,9 @@ class Examination:
         """Whether a daemon holds its lock, as far as that can be told."""
         self.daemon: ControlClient | None = None
         self.trouble = ""
-        """Why a daemon is not reached, or its lock cannot be looked at."""
+        """Why a daemon is not reached."""
+        self.lock_trouble = ""
+        """Why its lock cannot be looked at."""
         self.journal: Journal | None = None
         self._calendar: Calendar | None = None
         self._held = contextlib.ExitStack()
@@ -51,7 +53,7 @@ class Examination:
         try:
             self.is_running = not self.sole.acquire()
         except ConfigurationError as error:
-            self.is_running, self.trouble = True, str(error)  # then nothing that may be a daemon's is touched
+            self.is_running, self.lock_trouble = True, str(error)  # then nothing that may be a daemon's is touched
             return
         if not self.is_running:
             self._held.callback(self.sole.release)

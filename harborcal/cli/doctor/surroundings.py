@@ -10,7 +10,8 @@ from harborcal.cli.doctor.examination import Examination
 from harborcal.cli.doctor.findings import Finding, Findings, Note
 from harborcal.cli.state import PRIVATE_FILE, PRIVATE_FOLDER, is_foreign, is_open_to_others
 from harborcal.cli.zones import system_zone
-from harborcal.errors import HarborcalError
+from harborcal.control import Tokens
+from harborcal.errors import ConfigurationError, HarborcalError
 from harborcal.hosts import HostContext, host_named
 
 AHEAD = 60.0
@@ -42,7 +43,7 @@ def configuration(visit: Examination) -> Findings:
 def state_folder(visit: Examination) -> Findings:
     """See that what the daemon keeps is for its owner's eyes only."""
     folder = visit.settings.state
-    if not folder.exists():
+    if not folder.exists() and not folder.is_symlink():
         yield Note(text=f"{folder}: not there yet; the daemon makes it")
         return
     if not folder.is_dir() or is_foreign(folder):
@@ -50,6 +51,12 @@ def state_folder(visit: Examination) -> Findings:
             what=f"{folder} is {'another user' + chr(39) + 's' if folder.is_dir() else 'no folder'}",
             remedy="name another one (state = ... in harborcal.toml)",
         )
+        return
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(what=f"{folder} cannot be written", remedy="give its owner back the right: chmod u+rwx")
+        return
+    if (error := _wrong_with_secret(visit.settings.secret)) is not None:
+        yield Finding(what=error, remedy="take it away: the daemon makes another; woken agents' old tokens end with it")
         return
     places = {folder: PRIVATE_FOLDER, visit.settings.secret: PRIVATE_FILE, visit.settings.journal: PRIVATE_FILE}
     is_closed = True
@@ -63,6 +70,16 @@ def state_folder(visit: Examination) -> Findings:
             )
     if is_closed:
         yield Note(text=f"{folder}: open to its owner only")
+
+
+def _wrong_with_secret(secret: Path) -> str | None:
+    if is_open_to_others(secret) or not (secret.exists() or secret.is_symlink()):
+        return None  # of its mode is spoken apart, and one that is not there is made
+    try:
+        Tokens.kept_in(secret)
+    except ConfigurationError as error:
+        return str(error)
+    return None
 
 
 def _close(place: Path, mode: int) -> str:
