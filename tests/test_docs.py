@@ -146,7 +146,7 @@ def test_the_control_api_of_the_page_answers(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     space = run("control.md", "serve")
-    assert capsys.readouterr().out == "new\n{'agent_id': 'reviewer', 'verdicts': []}\n"
+    assert capsys.readouterr().out == "new\n{'agent_id': 'reviewer', 'last_heartbeat_at': None, 'verdicts': []}\n"
     space["scheduler"].stop()
     space["server"].close()
 
