@@ -285,6 +285,24 @@ def test_days_on_which_crashes_pauses_deaths_and_old_answers_met_break_no_rule(s
     assert simulate(seed=seed).violations == ()
 
 
+def test_a_day_on_which_a_calendar_forgets_a_cancellation_breaks_no_rule() -> None:
+    faults = Faults(
+        failed_calls=0.03,
+        lost_answers=0.03,
+        stale_answers=0.03,
+        failed_wakes=0.06,
+        hung_wakes=0.02,
+        lost_wakes=0.06,
+        queued_wakes=0.06,
+        crashes=4.0,
+        forgotten_writes=1.0,
+        clock_jumps=0.7,
+        agent_deaths=1.5,
+        user_changes=4.0,
+    )
+    assert simulate(seed=10_007_000_326, faults=faults).violations == ()
+
+
 def test_a_report_that_raises_what_it_may_not_is_noticed() -> None:
     assert Story().wake(10).report(300, "complete", "raised", why="KeyError").broken == ["no-surprise"]
 
@@ -408,6 +426,18 @@ def test_an_agent_is_not_held_for_longer_than_its_leases_allow() -> None:
 def test_a_slot_of_a_living_agent_that_has_not_ended_in_the_end_is_noticed(status: str) -> None:
     assert Story().end(500, status).broken == ["progress"]
     assert Story().end(500, status, is_live=False).broken == []
+
+
+def test_a_slot_whose_cancellation_was_forgotten_may_stay_as_it_is() -> None:
+    def story(*, what: str = "cancelled", outcome: str = "refused", status: str = "not_started") -> Story:
+        story = Story().wake(10).add(15, EventKind.CHANGED, "ada", "1", what=what)
+        return story.update(20, "ongoing", "aborted", outcome).add(25, EventKind.FORGOTTEN, "ada", "1", status=status)
+
+    assert story().end(500, "not_started").broken == []
+    for other in (story(what="moved"), story(outcome="applied"), story(status="ongoing")):
+        assert "progress" in other.end(500, "not_started").broken
+    opened = story().add(30, EventKind.CHANGED, "ada", "1", what="moved")
+    assert "progress" in opened.end(500, "not_started").broken
 
 
 def test_a_slot_whose_time_has_not_come_may_wait() -> None:

@@ -23,7 +23,8 @@ The rules, by their names:
 - ``no-block``: an attempt ends within two leases of its agent's last sign of life, or of a call that a crash cut off,
   not counting outages, crashes and pauses.
 - ``progress``: some time after all faults have stopped nothing is active, nothing is on its way, and every due slot of
-  a living agent has ended; where nothing ever goes wrong no slot waits for long while its agent is free.
+  a living agent has ended, unless its calendar has forgotten that it was cancelled; where nothing ever goes wrong no
+  slot waits for long while its agent is free.
 - ``sums``: at every look the sums agree.
 - ``agreement``: what the journal says was delivered last is what the calendar says in the end.
 """
@@ -673,7 +674,28 @@ def _compare(event: Event, stint: _Stint) -> Iterator[Violation]:
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
+_LOST_CANCELLATION = (
+    (EventKind.CHANGED, "what", "cancelled"),
+    (EventKind.UPDATED, "outcome", "refused"),
+    (EventKind.FORGOTTEN, "status", "not_started"),
+)
+"""What ends a slot for its user and for us, one after the other, and leaves it open at a calendar."""
+
+
+def _lost_cancellations(history: Sequence[Event]) -> set[str]:
+    """Tell which slots were cancelled, as we were told by a refusal, and open again for a calendar that forgot it."""
+    stages: dict[str, int] = defaultdict(int)
+    for event in history:
+        if event.kind in {EventKind.CHANGED, EventKind.UPDATED, EventKind.FORGOTTEN, EventKind.WAKE_ENTERED}:
+            stage = stages[event.slot]
+            kind, name, value = _LOST_CANCELLATION[stage % len(_LOST_CANCELLATION)]
+            is_next = event.kind is kind and event.details.get(name) == value
+            stages[event.slot] = stage + 1 if is_next and stage < len(_LOST_CANCELLATION) else 0
+    return {slot for slot, stage in stages.items() if stage == len(_LOST_CANCELLATION)}
+
+
 def _progress(history: Sequence[Event]) -> Iterator[Violation]:
+    lost = _lost_cancellations(history)
     for event in history:
         if event.kind is EventKind.WAITED:
             yield _break("progress", event, f"slot {event.slot} is due, {event.agent_id} is free, and is not woken")
@@ -681,7 +703,7 @@ def _progress(history: Sequence[Event]) -> Iterator[Violation]:
             status = str(event.details["status"])
             if status in _UNDER_WAY:
                 yield _break("progress", event, f"slot {event.slot} is {status} for ever")
-            elif status not in _TERMINAL and event.details["is_due"]:
+            elif status not in _TERMINAL and event.details["is_due"] and event.slot not in lost:
                 yield _break("progress", event, f"slot {event.slot} is due, and still {status}")
         elif event.kind is EventKind.OVER:
             for name in ("active", "pending"):
