@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from harborcal.cli.sources import Found
+from harborcal.control import Address
 from harborcal.errors import ConfigurationError
 from harborcal.grammar import clean
 
@@ -102,10 +103,15 @@ def address_of(found: Found) -> str:
     """
     text = text_of(found)
     if text.startswith("unix:") and text != "unix:":
-        return f"unix:{_absolute(found.folder, text.removeprefix('unix:'))}"
-    if re.fullmatch(r"http://(127\.0\.0\.1|localhost|\[::1\]):\d{1,5}/?", text):
-        return text.rstrip("/")
-    raise refusal(found, "unix:PATH or http://127.0.0.1:PORT")
+        text = f"unix:{_absolute(found.folder, text.removeprefix('unix:'))}"
+    elif re.fullmatch(r"http://(127\.0\.0\.1|localhost|\[::1\]):\d{1,5}/?", text):
+        text = text.rstrip("/")
+    else:
+        raise refusal(found, "unix:PATH or http://127.0.0.1:PORT")
+    try:
+        return str(Address.of(text))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{found.origin}: {error}") from error
 
 
 def port_of(found: Found) -> int:

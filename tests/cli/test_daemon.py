@@ -176,6 +176,13 @@ def test_a_tcp_address_is_told_to_those_who_are_woken(office: Office) -> None:
 # --- looking on -----------------------------------------------------------------------------------------------------
 
 
+def test_without_a_daemon_status_says_what_is_wrong_with_the_calendar(office: Office) -> None:
+    office.employ("reviewer", "true")
+    (office.folder / "calendar.db").write_bytes(b"no database" * 500)
+    assert "the calendar cannot be read: " in office.call("status", code=4).stderr
+    assert office.reads("status", code=4)["calendar_error"]
+
+
 def test_status_and_why_say_who_works_and_why_others_do_not(office: Office) -> None:
     waiting(office)
     ident, later = office.add("reviewer"), office.add("reviewer", "in 30m")

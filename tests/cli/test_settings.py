@@ -122,6 +122,8 @@ def test_relative_paths_begin_at_who_wrote_them(folder: Path) -> None:
         ('[calendar]\nurl = "a.db"\nbackend = "https://a"', "contradict: a calendar is one or the other"),
         ('[calendar]\nclaw_identifier = "a b"', r"calendar\.claw_identifier: a claw identifier is a letter or digit"),
         ('[control]\nlisten = "http://0.0.0.0:80"', r"control\.listen is unix:PATH or http://127\.0\.0\.1:PORT"),
+        ('[control]\nlisten = "http://127.0.0.1:99999"', r"harborcal\.toml: control\.listen: .*is no control address"),
+        ('[control]\nlisten = "unix:a\\u0000b"', r"harborcal\.toml: control\.listen: a control address names a socket"),
         ("[serve]\nport = 70000", r"serve\.port is a port in 0\.\.65535"),
         ('[serve]\nport = "8000"', r"serve\.port is a whole number, not '8000'"),
         ('[scheduler]\nlease = "soon"', r"scheduler\.lease: 'soon' is no duration"),

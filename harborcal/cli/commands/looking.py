@@ -161,31 +161,35 @@ def _show_delivery(screen: Screen, delivery: Mapping[str, Any]) -> None:
 
 def _without_daemon(settings: Settings, error: ControlError) -> Answer:
     """Say that no daemon runs, and what may be read without one: the carried calendar, which is nobody's alone."""
-    days = _days_of(settings)
+    days, trouble = _days_of(settings)
 
     def show(screen: Screen) -> None:
         screen.note(f"no daemon is reached: {error}")
+        if trouble:
+            screen.note(f"the calendar cannot be read: {trouble}")
         if days:
             counts = ("planned", "finished", "aborted", "skipped", "open")
             rows = [(day["agent_id"], *(day[name] for name in counts)) for day in days]
             screen.say(f"the calendar's {days[0]['date']} (UTC):")
             screen.table(("agent", *counts), rows)
 
-    return Answer(data={"running": False, "detail": str(error), "days": days}, show=show, exit_code=ExitCode.NO_DAEMON)
+    data = {"running": False, "detail": str(error), "days": days} | ({"calendar_error": trouble} if trouble else {})
+    return Answer(data=data, show=show, exit_code=ExitCode.NO_DAEMON)
 
 
-def _days_of(settings: Settings) -> list[dict[str, Any]]:
+def _days_of(settings: Settings) -> tuple[list[dict[str, Any]], str]:
+    """Read today's accounts of the carried calendar, and why it cannot be read."""
     from harborcal.calendar import Calendar
 
     if settings.calendar_file is None or not settings.calendar_file.exists():  # a look must not make one
-        return []
+        return [], ""
     today = SystemClock().now().date()
     try:
         with Calendar(settings.calendar_url or "", patience=2.0) as calendar:
             accounts = [calendar.account(agent.id, today) for agent in calendar.agents()]
-    except (CalendarError, CalendarUnavailableError, ConfigurationError):
-        return []
-    return [{**account.to_dict(), "planned": account.planned} for account in accounts]
+    except (CalendarError, CalendarUnavailableError, ConfigurationError) as error:
+        return [], str(error)
+    return [{**account.to_dict(), "planned": account.planned} for account in accounts], ""
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
