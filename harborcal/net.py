@@ -200,7 +200,7 @@ def detail_of(body: bytes) -> str:
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Take secrets out of what the other side said, who may repeat what it was sent; also one that was cut short."""
-    for secret in filter(None, secrets):
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):  # one may be a part of another
         text = text.replace(secret, "***")
         for size in range(len(secret) - 1, _RECOGNIZED - 1, -1):
             text = text.replace(f"{secret[:size]}…", "***…")

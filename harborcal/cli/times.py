@@ -62,8 +62,8 @@ def parse_when(text: str, now: dt.datetime, zone: ZoneInfo) -> dt.datetime:
     return place(dt.datetime.combine(day + 7 * _ONE_DAY, time), zone) if is_past else at
 
 
-FIRST_DAY, LAST_DAY = dt.date(1970, 1, 2), dt.date(2200, 12, 30)
-"""Between which days there are calendars, in every time zone."""
+FIRST_DAY, LAST_DAY = dt.date(1970, 1, 2), dt.date(2199, 12, 30)
+"""Between which days there are calendars, in every time zone, and for a year from then."""
 
 
 def parse_day(text: str, today: dt.date) -> dt.date:
@@ -75,6 +75,8 @@ def parse_day(text: str, today: dt.date) -> dt.date:
     day, _ = _day_of(_words_of(text), today)
     if day is None:
         raise ValueError(f"{text[:40]!r} is no day; write one as {DAYS}")
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise ValueError(f"{day} is too far away")
     return day
 
 

@@ -153,7 +153,7 @@ def test_the_operator_reports_for_an_agent_by_name(office: Office) -> None:
         assert "names a slot" in office.call("complete", "which?", "--agent", "reviewer", "--slot", "", code=2).stderr
         assert "No such option" in office.call("complete", "--agent", "reviewer", "--jsno", code=2).stderr
         points = "- by hand\n- with -h and --json in it"
-        done = office.reads("complete", "--agent", "reviewer", points)
+        done = json.loads(office.call("complete", "--agent", "reviewer", "--json", points).stdout)
         assert (done["slot"], done["status"], done["changed"]) == (ident, "finished", True)
         assert "already" in office.call("complete", "--agent", "reviewer", "by hand").stdout
         assert office.call("pause", "--agent", "reviewer", code=5).stderr == (

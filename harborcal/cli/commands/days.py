@@ -11,7 +11,7 @@ from harborcal.cli.context import pass_settings
 from harborcal.cli.output import Answer, Screen, json_option
 from harborcal.cli.settings import Settings
 from harborcal.cli.shown import slot_data, span_of, style_of, what_of
-from harborcal.cli.times import FIRST_DAY, LAST_DAY, parse_day
+from harborcal.cli.times import parse_day
 
 
 @click.command()
@@ -37,8 +37,6 @@ def day(settings: Settings, date: str, agent: tuple[str, ...], everything: bool)
     """
     with read_as("DATE"):
         chosen = parse_day(date, now().astimezone(settings.zone).date())
-        if not FIRST_DAY <= chosen <= LAST_DAY:
-            raise ValueError(f"{chosen} is too far away")
     return _day(settings, chosen, agent, everything=everything)
 
 

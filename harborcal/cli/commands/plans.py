@@ -15,7 +15,7 @@ from harborcal.cli.output import Answer, Screen, json_option
 from harborcal.cli.recurrences import coming, names_its_time, recurrence_of, rule_of, split_time
 from harborcal.cli.settings import Settings
 from harborcal.cli.shown import often_of, plan_data, what_of
-from harborcal.cli.times import FIRST_DAY, LAST_DAY, parse_day, parse_time
+from harborcal.cli.times import parse_day, parse_time
 from harborcal.cli.work import WORK_OPTIONS, Work, apply
 from harborcal.cli.zones import zone_named
 from harborcal.errors import CalendarRefusedError
@@ -70,10 +70,8 @@ def plan(
     earliest, last = present, None
     if first is not None:
         with read_as("--from"):
-            day = parse_day(first, today)
-            if not FIRST_DAY <= day <= LAST_DAY:
-                raise ValueError(f"{day} is too far away")
-            earliest = max(present, dt.datetime.combine(day, dt.time(), zone).astimezone(dt.UTC))
+            begins = dt.datetime.combine(parse_day(first, today), dt.time(), zone).astimezone(dt.UTC)
+            earliest = max(present, begins)
     if until is not None:
         with read_as("--until"):
             last = parse_day(until, today)

@@ -24,10 +24,12 @@ class _TextCommand(click.Command):
     """A command whose text may begin with a dash, as a list of points does: options have no blanks in their names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = [spelt for option in self.params if isinstance(option, click.Option) for spelt in option.opts]
+        options = [option for option in self.params if isinstance(option, click.Option)]
+        own = [spelt for option in options for spelt in option.opts]
+        with_value = [spelt for option in options if not option.is_flag for spelt in option.opts]
         texts = []
         for position, arg in enumerate(args):
-            is_value = position > 0 and args[position - 1] in own
+            is_value = position > 0 and args[position - 1] in with_value
             name = arg.partition("=")[0]
             if arg == "--":
                 break
