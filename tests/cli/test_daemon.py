@@ -23,6 +23,17 @@ WAITING = """\
 """
 
 
+@pytest.fixture(autouse=True)
+def usual_signals() -> Iterator[None]:
+    """Let daemons hear signals although the tests run under nohup, or behind a shell's ``&``, which they inherit."""
+    deaf = [number for number in (signal.SIGHUP, signal.SIGINT) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in deaf:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in deaf:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.fixture
 def office(folder: Path) -> Iterator[Office]:
     office = Office(folder)
