@@ -541,13 +541,18 @@ def test_a_late_report_reaches_its_own_slot_while_the_agent_is_at_another(world:
         world.scheduler.complete("dev", slot=world.host.wakes[0].slot)
 
 
-def test_a_late_report_by_its_wake_reaches_its_own_attempt_however_many_came_since(world: World) -> None:
+def go_on_to_the_third_slot(world: World) -> None:
+    """Let an agent be given up at its first slot, finish its second, and begin its third."""
     world.add(id=7)
     world.add(id=8)
     world.clock.advance(2 * LEASE + 30)
     world.scheduler.complete("dev", "seven")
     world.clock.advance(30)
     assert world.scheduler.status().active[0].ident == "8"
+
+
+def test_a_late_report_by_its_wake_reaches_its_own_attempt_however_many_came_since(world: World) -> None:
+    go_on_to_the_third_slot(world)
     first = world.host.wakes[0].wake_id
     for fence, wake_id in ((SlotKey.real(7), first), (SlotKey.real(1), "another"), (None, "another")):
         with pytest.raises(SlotMismatchError):
@@ -559,12 +564,7 @@ def test_a_late_report_by_its_wake_reaches_its_own_attempt_however_many_came_sin
 
 
 def test_a_late_report_by_its_handle_reaches_its_own_slot_however_many_came_since(world: World) -> None:
-    world.add(id=7)
-    world.add(id=8)
-    world.clock.advance(2 * LEASE + 30)
-    world.scheduler.complete("dev", "seven")
-    world.clock.advance(30)
-    assert world.scheduler.status().active[0].ident == "8"
+    go_on_to_the_third_slot(world)
     world.host.wakes[0].report.complete("one")
     assert [(entry.ident, entry.late, entry.summary) for entry in world.scheduler.status().history] == [
         ("1", True, "one"),

@@ -563,12 +563,18 @@ def test_a_wake_that_is_to_be_repeated_waits_until_the_journal_works(folder: Pat
     world.close()
 
 
-def test_an_unknown_wake_is_not_repeated_once_its_agent_was_heard(folder: Path) -> None:
-    world = Durable(folder, carried=True, on_unknown="repeat")
-    world.add()
+def killed_in_its_wake(folder: Path, *, carried: bool = True) -> tuple[Durable, SlotKey]:
+    """A process whose predecessor was killed right after a wake, which is to be repeated."""
+    world = Durable(folder, carried=carried, on_unknown="repeat")
+    key = world.add()
     world.kill_at = "wake.after"
     with world.dying():
         world.scheduler.tick()
+    return world, key
+
+
+def test_an_unknown_wake_is_not_repeated_once_its_agent_was_heard(folder: Path) -> None:
+    world, _ = killed_in_its_wake(folder, carried=True)
     woken = len(world.host.wakes)
     world.scheduler.pause("dev", "lunch")
     world.scheduler.tick()
@@ -580,11 +586,7 @@ def test_an_unknown_wake_is_not_repeated_once_its_agent_was_heard(folder: Path) 
 
 @pytest.mark.parametrize("step", ["claim.before", "claim.after"])
 def test_a_report_on_the_way_to_a_repeated_wake_stops_it_and_its_agent_is_left_at_work(folder: Path, step: str) -> None:
-    world = Durable(folder, carried=True, on_unknown="repeat")
-    key = world.add()
-    world.kill_at = "wake.after"
-    with world.dying():
-        world.scheduler.tick()
+    world, key = killed_in_its_wake(folder, carried=True)
     world.meanwhile[step] = lambda: world.scheduler.renew("dev")
     world.scheduler.tick()
     assert not world.meanwhile
@@ -602,11 +604,7 @@ def test_a_report_on_the_way_to_a_repeated_wake_stops_it_and_its_agent_is_left_a
 def test_a_slot_is_not_given_back_whose_agent_was_heard_while_its_calendar_gave_no_answer(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = Durable(folder, carried=True, on_unknown="repeat")
-    key = world.add()
-    world.kill_at = "wake.after"
-    with world.dying():
-        world.scheduler.tick()
+    world, key = killed_in_its_wake(folder, carried=True)
     world.meanwhile["claim.before"] = lambda: world.scheduler.renew("dev")
     with monkeypatch.context() as line:
         line.setattr(EmbeddedTransport, "claim", timed_out)
@@ -621,11 +619,7 @@ def test_a_slot_is_not_given_back_whose_agent_was_heard_while_its_calendar_gave_
 @pytest.mark.parametrize("verb", ["complete", "abort", "pause", "resume", "renew"])
 @pytest.mark.parametrize("is_carried", [True, False], ids=["carried", "memory"])
 def test_a_report_at_the_last_moment_stops_a_repeated_wake(folder: Path, verb: str, *, is_carried: bool) -> None:
-    world = Durable(folder, carried=is_carried, on_unknown="repeat")
-    world.add()
-    world.kill_at = "wake.after"
-    with world.dying():
-        world.scheduler.tick()
+    world, _ = killed_in_its_wake(folder, carried=is_carried)
 
     def write(_: Slot) -> str:
         getattr(world.scheduler, verb)("dev")
@@ -670,11 +664,7 @@ def timed_out(*_: object) -> None:
 def test_a_slot_is_not_given_back_whose_agent_may_be_at_it_where_its_wake_cannot_be_repeated_yet(
     folder: Path, monkeypatch: pytest.MonkeyPatch, hindrance: str
 ) -> None:
-    world = Durable(folder, carried=True, on_unknown="repeat")
-    key = world.add()
-    world.kill_at = "wake.after"
-    with world.dying():
-        world.scheduler.tick()
+    world, key = killed_in_its_wake(folder, carried=True)
     with monkeypatch.context() as line:
         if hindrance == "claim":
             line.setattr(EmbeddedTransport, "claim", timed_out)
